@@ -1,0 +1,212 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""The canvas: token ids of a batch while it is being denoised, with a block, an end and counts for every row."""
+
+import torch
+
+from .blocks import FixedBlocks
+
+__all__ = ["Canvas"]
+
+# State that a row takes with it when it leaves the batch.
+_PER_ROW = (
+    "rows",
+    "tokens",
+    "steps_of_row",
+    "passes",
+    "padding",
+    "end",
+    "block_start",
+    "block_end",
+    "step_in_block",
+    "steps_of_block",
+    "tokens_of_block",
+    "columns",
+)
+
+
+class Canvas:
+    r"""
+    The state of a batch in the denoising loop. Rows are independent: each has its own block, end and counts.
+
+    All attributes but `sequences`, `nfe`, `ends` and `unmasking_steps`, which collect the results of the whole batch,
+    hold only the rows that have not finished; columns count from the start of the (left-padded) prompt.
+
+    Args:
+        prompt_ids (`torch.LongTensor` of shape `(batch_size, prompt_length)`):
+            The prompts, left-padded.
+        attention_mask (`torch.Tensor` of shape `(batch_size, prompt_length)`, *optional*):
+            0 at padding; None if there is none.
+        max_new_tokens (`int`):
+            Positions of the answer region.
+        schedule ([`FixedBlocks`]):
+            Where blocks end.
+        steps (`int`, *optional*):
+            Denoising steps that the stock schedule spreads over the whole answer; None for one token per step.
+        mask_token_id (`int`):
+            Id of the mask token.
+        pad_token_id (`int`):
+            Fills `sequences` behind the end of a row.
+        generator (`torch.Generator`, *optional*):
+            Source of the noise for random orders.
+    """
+
+    def __init__(
+        self,
+        prompt_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        max_new_tokens: int,
+        schedule: FixedBlocks,
+        steps: int | None,
+        mask_token_id: int,
+        pad_token_id: int,
+        generator: torch.Generator | None = None,
+    ):
+        rows, self.prompt_length = prompt_ids.shape
+        device = prompt_ids.device
+        self.mask_token_id = mask_token_id
+        self.max_new_tokens = max_new_tokens
+        self.schedule = schedule
+        self.steps = steps
+        self.block_length = min(schedule.block_length, max_new_tokens)
+        self.limit = self.prompt_length + max_new_tokens
+
+        self.sequences = prompt_ids.new_full((rows, self.limit), pad_token_id)
+        self.nfe = torch.zeros(rows, dtype=torch.long, device=device)
+        self.ends = torch.full((rows,), self.limit, device=device)
+        self.unmasking_steps = torch.full((rows, max_new_tokens), -1, device=device)
+
+        self.rows = torch.arange(rows, device=device)
+        # A block's worth of spare columns keeps every window in range without clamping; they are never forwarded.
+        self.tokens = prompt_ids.new_full((rows, self.limit + self.block_length), mask_token_id)
+        self.tokens[:, : self.prompt_length] = prompt_ids
+        self.steps_of_row = torch.full((rows, self.limit + self.block_length), -1, device=device)
+        self.passes = torch.zeros(rows, dtype=torch.long, device=device)
+        self.padding = None if attention_mask is None else (attention_mask == 0).sum(dim=-1)
+        self.end = torch.full((rows,), self.limit, device=device)
+        # Columns that are forwarded, the longest row's; and whether all rows end there.
+        self.length, self.ragged = self.limit, False
+        self.noise = torch.rand(max_new_tokens + self.block_length, generator=generator, device=device)
+        self._window = torch.arange(self.block_length, device=device)
+        # Every row begins behind an empty block.
+        self.block_start = self.block_end = torch.full((rows,), self.prompt_length, device=device)
+        self.step_in_block = self.steps_of_block = self.tokens_of_block = torch.zeros_like(self.block_start)
+        self.columns = self.block_start[:, None] + self._window
+        self.next_blocks()
+
+    @property
+    def input_ids(self) -> torch.Tensor:
+        """`torch.LongTensor` of shape `(rows, length)`: what the model reads."""
+        return self.tokens[:, : self.length]
+
+    @property
+    def attention_mask(self) -> torch.Tensor | None:
+        """`torch.LongTensor` of shape `(rows, length)`, 0 at padding and behind a row's end; None if all is read."""
+        if self.padding is None and not self.ragged:
+            return None
+        column = torch.arange(self.length, device=self.tokens.device)
+        attended = column < self.end[:, None]
+        if self.padding is not None:
+            attended &= column >= self.padding[:, None]
+        return attended.long()
+
+    @property
+    def position_ids(self) -> torch.Tensor | None:
+        """`torch.LongTensor` of shape `(rows, length)`, counted from each row's first token; None without padding."""
+        if self.padding is None:
+            return None
+        return (torch.arange(self.length, device=self.tokens.device) - self.padding[:, None]).clamp(min=0)
+
+    @property
+    def masked(self) -> torch.Tensor:
+        """`torch.BoolTensor` of shape `(rows, block_length)`: positions of each row's block that are to be unmasked."""
+        return (self.tokens.gather(1, self.columns) == self.mask_token_id) & self.in_block
+
+    @property
+    def in_block(self) -> torch.Tensor:
+        """`torch.BoolTensor` of shape `(rows, block_length)`: columns that belong to each row's block."""
+        return self.columns < self.block_end[:, None]
+
+    @property
+    def scheduled(self) -> torch.Tensor:
+        """`torch.LongTensor` of shape `(rows,)`: tokens that the stock schedule unmasks in this step."""
+        more = self.step_in_block < self.tokens_of_block % self.steps_of_block
+        return self.tokens_of_block // self.steps_of_block + more
+
+    def unmask(self, tokens: torch.Tensor, chosen: torch.Tensor) -> None:
+        """
+        Makes predicted tokens final and counts the step.
+
+        Args:
+            tokens (`torch.LongTensor` of shape `(rows, block_length)`): Predicted ids of each row's block.
+            chosen (`torch.BoolTensor` of shape `(rows, block_length)`): Masked positions to unmask.
+        """
+        self.tokens.scatter_(1, self.columns, torch.where(chosen, tokens, self.tokens.gather(1, self.columns)))
+        steps = torch.where(chosen, self.passes[:, None], self.steps_of_row.gather(1, self.columns))
+        self.steps_of_row.scatter_(1, self.columns, steps)
+        self.passes += 1
+        self.step_in_block += 1
+
+    def cut(self, end: torch.Tensor) -> None:
+        """
+        Shortens rows: columns from `end` on are no longer attended to nor denoised.
+
+        Args:
+            end (`torch.LongTensor` of shape `(rows,)`): The column behind each row's last; never moves to the right.
+        """
+        self.end = torch.minimum(self.end, end)
+        self.block_end = torch.minimum(self.block_end, self.end)
+
+    @property
+    def block_done(self) -> torch.Tensor:
+        """`torch.BoolTensor` of shape `(rows,)`: rows whose block has no mask left."""
+        return ~self.masked.any(dim=-1)
+
+    @property
+    def exhausted(self) -> torch.Tensor:
+        """`torch.BoolTensor` of shape `(rows,)`: rows that are unmasked up to their end."""
+        return self.block_done & (self.block_end >= self.end)
+
+    def next_blocks(self) -> None:
+        """Moves every row whose block is done to its next block, the others stay."""
+        done = self.block_done
+        self.block_start = torch.where(done, self.block_end, self.block_start)
+        uncut = self.schedule(self.block_start).clamp(max=self.limit)
+        self.block_end = torch.where(done, torch.minimum(uncut, self.end), self.block_end)
+        self.tokens_of_block = torch.where(done, self.block_end - self.block_start, self.tokens_of_block)
+        # A block gets the steps that fall between its ends when all are spread evenly over the answer.
+        steps = self.max_new_tokens if self.steps is None else self.steps
+        before = (self.block_start - self.prompt_length) * steps // self.max_new_tokens
+        within = (uncut - self.prompt_length) * steps // self.max_new_tokens - before
+        self.steps_of_block = torch.where(done, within.clamp(min=1), self.steps_of_block)
+        self.step_in_block = self.step_in_block.masked_fill(done, 0)
+        self.columns = self.block_start[:, None] + self._window
+
+    def leave(self, complete: torch.Tensor, text_end: torch.Tensor) -> None:
+        """
+        Records complete rows and takes them out of the batch; the canvas shrinks to the longest row that stays.
+
+        Args:
+            complete (`torch.BoolTensor` of shape `(rows,)`): Rows that have finished.
+            text_end (`torch.LongTensor` of shape `(rows,)`): The column behind the last one of each row's text.
+        """
+        longest = self.end.masked_fill(complete, 0).amax(dim=0, keepdim=True)
+        shortest = self.end.masked_fill(complete, self.limit).amin(dim=0, keepdim=True)
+        # The only copy from the device to the host in a denoising step.
+        *flags, self.length, least = torch.cat((complete, longest, shortest)).tolist()
+        self.ragged = least < self.length
+        if not any(flags):
+            return
+        gone, kept = (
+            torch.tensor([row for row, flag in enumerate(flags) if flag == wanted], device=complete.device).long()
+            for wanted in (1, 0)
+        )
+        original, end = self.rows[gone], text_end[gone]
+        text = torch.arange(self.limit, device=end.device) < end[:, None]
+        self.sequences[original] = torch.where(text, self.tokens[gone, : self.limit], self.sequences[original])
+        steps = self.steps_of_row[gone, self.prompt_length : self.limit]
+        self.unmasking_steps[original] = torch.where(text[:, self.prompt_length :], steps, -1)
+        self.ends[original] = end
+        self.nfe[original] = self.passes[gone]
+        for name in _PER_ROW:
+            value = getattr(self, name)
+            setattr(self, name, None if value is None else value[kept])

@@ -1,0 +1,335 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""`model.generate(decoding=...)` for diffusion LLMs, and the one denoising loop behind it."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import (
+    EosTokenCriteria,
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessorList,
+    MaxLengthCriteria,
+    PreTrainedConfig,
+    StoppingCriteriaList,
+    StopStringCriteria,
+)
+from transformers.generation.streamers import BaseStreamer
+from transformers.utils import ModelOutput
+
+from .blocks import FixedBlocks
+from .canvas import Canvas
+from .configuration import DiffusionGenerationConfig
+from .denoiser import Denoiser
+from .filter import UnmaskingFilter
+from .stopping import EndOfTextCriteria, stopped_at
+from .unmasking import BlockPrediction, UnmaskingStrategy, most_confident, resolve_strategy
+
+__all__ = ["DiffusionGenerationMixin", "DiffusionGenerationOutput"]
+
+
+@dataclass
+class DiffusionGenerationOutput(ModelOutput):
+    """
+    What `generate(return_dict_in_generate=True)` returns.
+
+    Args:
+        sequences (`torch.LongTensor` of shape `(batch_size, sequence_length)`):
+            Prompts and answers, padded behind the end of each row.
+        nfe (`torch.LongTensor` of shape `(batch_size,)`):
+            Number of forward passes of each row; a row that has finished stops counting.
+        tokens_per_forward (`torch.FloatTensor` of shape `(batch_size,)`):
+            Answer tokens, up to and including the first end-of-text, divided by `nfe`.
+        forward_passes (`list[tuple[str, int, int, int]]`):
+            For each call of the model: kind, rows, query length, cached length.
+        unmasking_steps (`torch.LongTensor` of shape `(batch_size, answer_length)`, *optional*):
+            The forward pass of its row, from 0, in which each token was unmasked; -1 behind the end of a row.
+            Returned with `output_unmasking_steps=True`.
+    """
+
+    sequences: torch.Tensor
+    nfe: torch.Tensor | None = None
+    tokens_per_forward: torch.Tensor | None = None
+    forward_passes: list[tuple[str, int, int, int]] | None = None
+    unmasking_steps: torch.Tensor | None = None
+
+
+class DiffusionGenerationMixin(GenerationMixin):
+    """
+    Gives a bidirectional model with an LM head a `generate` that denoises instead of continuing.
+
+    Input preparation, the generation config, logits processors and stopping criteria are those of transformers; the
+    model's `config` or `generation_config` has to name a `mask_token_id`.
+    """
+
+    generation_config_class = DiffusionGenerationConfig
+    generation_config: DiffusionGenerationConfig
+    config: PreTrainedConfig
+
+    def adjust_generation_fn(self, *args: Any, **kwargs: Any) -> None:
+        """Turns the generation config that `from_pretrained` has loaded into a [`DiffusionGenerationConfig`]."""
+        parent: Any = super()
+        parent.adjust_generation_fn(*args, **kwargs)
+        values = self.generation_config.to_dict() | {"_from_model_config": False}
+        self.generation_config = DiffusionGenerationConfig.from_dict(values)
+
+    def generate(  # type: ignore[override]
+        self,
+        inputs: torch.Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: LogitsProcessorList | None = None,
+        stopping_criteria: StoppingCriteriaList | None = None,
+        *,
+        decoding: str | UnmaskingStrategy | None = None,
+        unmasking_filter: str | os.PathLike[str] | UnmaskingFilter | None = None,
+        reference_ids: torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+        streamer: BaseStreamer | None = None,
+        **kwargs: Any,
+    ) -> DiffusionGenerationOutput | torch.Tensor:
+        r"""
+        Writes an answer behind each prompt by denoising a canvas of mask tokens.
+
+        Args:
+            inputs (`torch.LongTensor` of shape `(batch_size, prompt_length)`):
+                Prompts, left-padded with an `attention_mask` if they differ in length; also as `input_ids`.
+            generation_config ([`GenerationConfig`], *optional*):
+                Options, see [`DiffusionGenerationConfig`]; each of them may also be given as a keyword.
+            logits_processor (`LogitsProcessorList`, *optional*):
+                Applied to every position of a block as if it were a row.
+            stopping_criteria (`StoppingCriteriaList`, *optional*):
+                Honoured when a block is done, as if its tokens had been written one after the other.
+            decoding (`str` or [`UnmaskingStrategy`], *optional*):
+                A name in `UNMASKING_STRATEGIES`, or a configured instance.
+            unmasking_filter (`str`, `os.PathLike` or [`UnmaskingFilter`], *optional*):
+                The filter of `decoding="learn2pd"`.
+            reference_ids (`torch.LongTensor` of shape `(batch_size, answer_length)`, *optional*):
+                The known output for `decoding="oracle"`.
+            generator (`torch.Generator`, *optional*):
+                Source of randomness for sampling and random orders, on the model's device.
+            streamer (`BaseStreamer`, *optional*):
+                Receives the tokens of each block when it is done; for a batch of one.
+            kwargs:
+                Options of [`DiffusionGenerationConfig`], `attention_mask`, and a `tokenizer` for `stop_strings`.
+
+        Returns:
+            [`DiffusionGenerationOutput`] with `return_dict_in_generate=True`, otherwise its `sequences`.
+
+        Raises:
+            ValueError: Before the first forward pass, if an option is unknown, of a wrong type or out of range.
+        """
+        parent: Any = super()
+        if kwargs.get("custom_generate") is not None:
+            own = {"decoding": decoding, "unmasking_filter": unmasking_filter, "generator": generator}
+            kwargs |= {name: value for name, value in own.items() if value is not None}
+            return parent.generate(
+                inputs, generation_config, logits_processor, stopping_criteria, streamer=streamer, **kwargs
+            )
+        for name in ("assistant_model", "prefix_allowed_tokens_fn", "inputs_embeds", "past_key_values"):
+            if kwargs.get(name) is not None:
+                raise ValueError(f"`{name}` must be None for a diffusion model (got {type(kwargs[name]).__name__})")
+        for name, value, taker in (
+            ("unmasking_filter", unmasking_filter, "learn2pd"),
+            ("filter_threshold", kwargs.get("filter_threshold"), "learn2pd"),
+            ("reference_ids", reference_ids, "oracle"),
+        ):
+            if value is not None and (decoding or self.generation_config.decoding) != taker:
+                raise ValueError(f"`{name}` must only be given with `decoding={taker!r}` (got decoding={decoding!r})")
+
+        # None in a config means "not set", but as `end_of_text` it is also a choice, which merging would lose.
+        values = {} if generation_config is None else generation_config.to_dict()
+        end_of_text = ({"end_of_text": self.generation_config.end_of_text} | values | kwargs)["end_of_text"]
+        config = DiffusionGenerationConfig.from_dict(values | {"_from_model_config": False})
+        kwargs = config.update(**kwargs)
+        prompt = inputs if inputs is not None else kwargs.get("input_ids")
+        if config.max_length is not None and config.max_new_tokens is None and prompt is not None:
+            config.max_new_tokens, config.max_length = config.max_length - prompt.shape[-1], None
+        tokenizer = kwargs.pop("tokenizer", None)
+        if config.stop_strings is not None and tokenizer is not None:
+            # transformers does not hand the tokenizer on to a custom loop, so the criterion is made here.
+            stopping_criteria = StoppingCriteriaList(stopping_criteria or [])
+            stopping_criteria.append(StopStringCriteria(tokenizer, config.stop_strings))
+            config.stop_strings = None
+
+        # transformers takes any parameter in this signature from `kwargs`, so it names no more than it has to.
+        def loop(
+            model: Any,
+            input_ids: torch.Tensor,
+            logits_processor: LogitsProcessorList,
+            stopping_criteria: StoppingCriteriaList,
+            generation_config: DiffusionGenerationConfig,
+            **model_kwargs: Any,
+        ) -> DiffusionGenerationOutput | torch.Tensor:
+            generation_config.end_of_text = end_of_text
+            generation_config.validate()
+            strategy = resolve_strategy(
+                decoding or generation_config.decoding,
+                unmasking_filter or generation_config.unmasking_filter or f"{self.config.name_or_path}:unmasking_filter",
+                generation_config.filter_threshold,
+                reference_ids,
+            )
+            return _denoise(
+                model,
+                input_ids,
+                model_kwargs.get("attention_mask"),
+                generation_config,
+                strategy,
+                logits_processor,
+                stopping_criteria,
+                generator,
+                streamer,
+            )
+
+        return parent.generate(
+            inputs, config, logits_processor, stopping_criteria, streamer=streamer, custom_generate=loop, **kwargs
+        )
+
+
+def _denoise(
+    model: Any,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    config: DiffusionGenerationConfig,
+    strategy: UnmaskingStrategy,
+    logits_processor: LogitsProcessorList,
+    stopping_criteria: StoppingCriteriaList,
+    generator: torch.Generator | None,
+    streamer: BaseStreamer | None,
+) -> DiffusionGenerationOutput | torch.Tensor:
+    r"""
+    The denoising loop.
+
+    1. Check the options and lay out the canvas: the prompts, then mask tokens.
+    2. While a row is unfinished, for all rows that are:
+       a. Predict: one forward pass; tokens and confidences of each row's block.
+       b. Choose: the strategy says which predictions become final; at least one in every row.
+       c. Unmask them.
+       d. Cut what lies behind the end of the text, if `end_of_text` says so.
+       e. Stop: rows whose text is complete, and those that a user's criterion stops, leave the batch.
+       f. Move on: rows whose block is done enter their next one.
+    3. Pad behind the end of each row and count tokens per forward pass.
+
+    Called by `GenerationMixin.generate` after it has prepared its arguments. What it prepares for token-by-token
+    decoding only (an empty cache, `logits_to_keep`, positions of the prompt) is left aside.
+    """
+    # 1. Options and canvas
+    device = model.device
+    input_ids = input_ids.to(device)
+    batch_size, prompt_length = input_ids.shape
+    max_new_tokens = config.max_length - prompt_length
+    if attention_mask is not None:
+        attention_mask = attention_mask.to(device)
+        if not bool((attention_mask.diff(dim=-1) >= 0).all()) or not bool(attention_mask[:, -1].all()):
+            raise ValueError("`attention_mask` must be left-padded: zeros, then ones, in every row (got another order)")
+    if streamer is not None and batch_size > 1:
+        raise ValueError(f"`streamer` must be None for more than one row (got {batch_size} rows)")
+    mask_token_id = config.mask_token_id if config.mask_token_id is not None else model.config.mask_token_id
+    if mask_token_id is None:
+        raise ValueError("`mask_token_id` must be set in the model's config or generation config (got None)")
+    eos = [] if config.eos_token_id is None else config.eos_token_id
+    eos = torch.tensor(eos if isinstance(eos, list) else [eos], device=device).long()
+    if config.end_of_text is not None and not len(eos):
+        raise ValueError(f"`eos_token_id` must be set for `end_of_text={config.end_of_text!r}` (got None)")
+    strategy = strategy.prepare(batch_size, min(config.block_length, max_new_tokens), device)
+
+    pad_token_id = config.pad_token_id if config.pad_token_id is not None else (eos.tolist() or [mask_token_id])[0]
+    canvas = Canvas(
+        input_ids,
+        attention_mask,
+        max_new_tokens,
+        FixedBlocks(config.block_length),
+        config.steps,
+        mask_token_id,
+        pad_token_id,
+        generator,
+    )
+    end_of_turn = getattr(model.config, "end_of_turn_token_id", None)
+    suppressed = [mask_token_id] + (eos.tolist() if config.logits_eos_inf else [])
+    last = (eos.tolist() + [end_of_turn] * (end_of_turn is not None)) if config.confidence_eos_eot_inf else []
+    denoiser = Denoiser(
+        model,
+        logits_processor,
+        bool(config.do_sample),
+        generator,
+        config.cfg_scale,
+        eos,
+        torch.tensor(suppressed, device=device),
+        torch.tensor(last, device=device).long(),
+        config.end_of_text == "predicted",
+    )
+    end_of_text = EndOfTextCriteria(config.end_of_text, eos, mask_token_id, prompt_length)
+    # transformers adds criteria for what the canvas and `end_of_text` already settle.
+    builtin = (EosTokenCriteria, MaxLengthCriteria)
+    criteria = StoppingCriteriaList(each for each in stopping_criteria if not isinstance(each, builtin))
+
+    # 2. Denoise
+    while len(canvas.rows):
+        # 2.a Predict
+        prediction = denoiser(canvas)
+        # 2.b Choose
+        chosen = _choose(strategy, prediction)
+        # 2.c Unmask
+        canvas.unmask(prediction.tokens, chosen)
+        # 2.d Cut
+        if config.end_of_text in ("cut", "predicted"):
+            trusted = chosen if config.end_of_text == "cut" else strategy.accept(prediction) & prediction.masked
+            canvas.cut(end_of_text.cut_at(prediction, canvas.columns, trusted))
+        # 2.e Stop
+        text_end = torch.minimum(end_of_text.text_end(canvas.input_ids), canvas.end)
+        complete = canvas.exhausted | end_of_text(canvas.input_ids)
+        if criteria or streamer is not None:
+            complete, text_end = _at_block_ends(canvas, criteria, streamer, complete, text_end)
+        canvas.leave(complete, text_end)
+        # 2.f Move on
+        canvas.next_blocks()
+
+    # 3. Pad and count
+    if streamer is not None:
+        streamer.end()
+    length = int(canvas.ends.max())
+    sequences = canvas.sequences[:, :length]
+    if not config.return_dict_in_generate:
+        return sequences
+    answer = sequences[:, prompt_length:]
+    behind = torch.isin(answer, eos).long().cumsum(dim=-1).roll(1, dims=-1).index_fill(-1, eos.new_zeros(1), 0) > 0
+    in_text = torch.arange(answer.shape[1], device=device) < (canvas.ends - prompt_length)[:, None]
+    return DiffusionGenerationOutput(
+        sequences=sequences,
+        nfe=canvas.nfe,
+        tokens_per_forward=(in_text & ~behind).sum(dim=-1) / canvas.nfe,
+        forward_passes=denoiser.forward_passes,
+        unmasking_steps=canvas.unmasking_steps[:, : answer.shape[1]] if config.output_unmasking_steps else None,
+    )
+
+
+def _choose(strategy: UnmaskingStrategy, prediction: BlockPrediction) -> torch.Tensor:
+    """Asks the strategy; a row for which it chooses nothing gets its most confident masked position."""
+    chosen = strategy(prediction)
+    if chosen.dtype != torch.bool or chosen.shape != prediction.masked.shape:
+        wanted, got = tuple(prediction.masked.shape), f"{chosen.dtype} of shape {tuple(chosen.shape)}"
+        raise ValueError(f"`decoding` must return a bool tensor of shape {wanted} (got {got})")
+    chosen = chosen & prediction.masked
+    stuck = ~chosen.any(dim=-1)
+    return chosen | most_confident(prediction.confidence, prediction.masked, stuck.long())
+
+
+def _at_block_ends(
+    canvas: Canvas,
+    criteria: StoppingCriteriaList,
+    streamer: BaseStreamer | None,
+    complete: torch.Tensor,
+    text_end: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Applies a user's criteria to, and streams, the rows that have just finished a block or their text."""
+    rows = (complete | canvas.block_done).nonzero().squeeze(-1).tolist()
+    complete, text_end = complete.clone(), text_end.clone()
+    for row in rows:
+        start, end = int(canvas.block_start[row]), int(torch.minimum(canvas.block_end, text_end)[row])
+        stop = stopped_at(criteria, canvas.input_ids[row : row + 1], start, end)
+        if stop is not None:
+            complete[row], text_end[row], end = True, stop, stop
+        if streamer is not None:
+            streamer.put(canvas.tokens[row, start:end].cpu())
+    return complete, text_end

@@ -1,0 +1,6 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""Model families; importing this package registers them with the Auto classes of transformers."""
+
+from .llada import LladaConfig, LladaForMaskedDiffusion
+
+__all__ = ["LladaConfig", "LladaForMaskedDiffusion"]

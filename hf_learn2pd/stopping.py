@@ -1,0 +1,113 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""End-of-Text Prediction (EoTP): when a row is complete, and where its canvas may be cut."""
+
+from typing import Any
+
+import torch
+from transformers import MaxTimeCriteria, StoppingCriteria, StoppingCriteriaList
+
+from .unmasking import BlockPrediction
+
+__all__ = ["EndOfTextCriteria", "stopped_at"]
+
+
+class EndOfTextCriteria(StoppingCriteria):
+    r"""
+    Stops rows at the end-of-text token (EoT) and cuts what lies behind it.
+
+    - `"accepted"`: a row is complete when an EoT has been unmasked and everything before it too. Lossless.
+    - `"cut"`: also, as soon as an EoT is unmasked, the positions behind it leave the canvas.
+    - `"predicted"`: as in the Learn2PD release, the canvas is cut behind the first accepted EoT of the block, otherwise
+      behind the most confident EoT predicted at any masked position; a row is complete at the end of its canvas.
+
+    Source: https://huggingface.co/papers/2509.25188.
+
+    Args:
+        end_of_text (`str`, *optional*): One of the modes above, or None to stop nowhere.
+        eos_token_ids (`torch.LongTensor` of shape `(num_eos,)`): The ids that end a text.
+        mask_token_id (`int`): Id of the mask token.
+        prompt_length (`int`): Columns of the prompt.
+    """
+
+    def __init__(self, end_of_text: str | None, eos_token_ids: torch.Tensor, mask_token_id: int, prompt_length: int):
+        self.end_of_text = end_of_text
+        self.eos_token_ids = eos_token_ids
+        self.mask_token_id = mask_token_id
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        """
+        Tells which rows are complete.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(rows, length)`): The canvas.
+            scores (`torch.Tensor`, *optional*): Not used.
+
+        Returns:
+            `torch.BoolTensor` of shape `(rows,)`.
+        """
+        return self.text_end(input_ids) <= input_ids.shape[1]
+
+    def text_end(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """
+        Finds the column behind the first EoT that has nothing masked before it.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(rows, length)`): The canvas.
+
+        Returns:
+            `torch.LongTensor` of shape `(rows,)`: Larger than `length` where there is none, or where the mode does not
+            end rows at an EoT.
+        """
+        column = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device)
+        answer = column > self.prompt_length
+        never = input_ids.shape[1] + 1
+        if self.end_of_text not in ("accepted", "cut"):
+            return torch.full_like(input_ids[:, 0], never)
+        first_end = torch.where(answer & torch.isin(input_ids, self.eos_token_ids), column, never).amin(dim=-1)
+        first_mask = torch.where(answer & (input_ids == self.mask_token_id), column, never).amin(dim=-1)
+        return torch.where(first_end < first_mask, first_end, never)
+
+    def cut_at(self, prediction: BlockPrediction, columns: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        """
+        Finds where rows may be cut after a denoising step.
+
+        Args:
+            prediction ([`BlockPrediction`]): The step's prediction.
+            columns (`torch.LongTensor` of shape `(rows, block_length)`): Canvas column of each of its positions.
+            chosen (`torch.BoolTensor` of shape `(rows, block_length)`):
+                The positions that the mode trusts: those unmasked in `"cut"`, those accepted in `"predicted"`.
+
+        Returns:
+            `torch.LongTensor` of shape `(rows,)`: The column behind the last one to keep; large where nothing is cut.
+        """
+        never = torch.iinfo(torch.long).max
+        ends = chosen & torch.isin(prediction.tokens, self.eos_token_ids)
+        cut = torch.where(ends, columns + 1, never).amin(dim=-1)
+        if self.end_of_text == "predicted" and prediction.end_of_text is not None:
+            confidence, column = prediction.end_of_text.max(dim=-1)
+            cut = torch.where((cut == never) & (confidence >= 0), column + 1, cut)
+        return cut
+
+
+def stopped_at(criteria: StoppingCriteriaList, input_ids: torch.Tensor, start: int, end: int) -> int | None:
+    """
+    Applies a user's stopping criteria to a row that has just finished a block, as if written token by token.
+
+    Args:
+        criteria (`StoppingCriteriaList`): Criteria such as stop strings; a time limit keeps the whole block.
+        input_ids (`torch.LongTensor` of shape `(1, length)`): The canvas.
+        start (`int`): First column of the block.
+        end (`int`): The column behind its last.
+
+    Returns:
+        `int`, *optional*: The column behind the last token to keep; None if the row goes on.
+    """
+    stops = []
+    for criterion in criteria:
+        first = end if isinstance(criterion, MaxTimeCriteria) else start + 1
+        for column in range(first, end + 1):
+            if bool(criterion(input_ids[:, :column], None)):
+                stops.append(column)
+                break
+    return min(stops, default=None)

@@ -1,0 +1,115 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""What every unmasking strategy reads and returns."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+
+__all__ = ["BlockPrediction", "UnmaskingStrategy", "most_confident"]
+
+
+@dataclass(frozen=True)
+class BlockPrediction:
+    r"""
+    What one forward pass says about the block that each row is denoising.
+
+    Rows denoise blocks of their own, so row `i` may be further into its answer than row `j`. Columns behind a row's
+    block (a short last block, a canvas that was cut) are never `masked` and have confidence 0.
+
+    Args:
+        tokens (`torch.LongTensor` of shape `(rows, block_length)`):
+            Predicted token ids; never the mask token.
+        confidence (`torch.FloatTensor` of shape `(rows, block_length)`):
+            Probability, in float32, of each predicted token. At positions already unmasked it is the probability of
+            what the model would predict there now, which the Learn2PD filter reads too.
+        masked (`torch.BoolTensor` of shape `(rows, block_length)`):
+            Positions that are still to be unmasked.
+        scheduled (`torch.LongTensor` of shape `(rows,)`):
+            How many tokens the `steps` option asks for in this denoising step; 1 without it.
+        positions (`torch.LongTensor` of shape `(rows, block_length)`):
+            Position of each column in its answer, from 0.
+        rows (`torch.LongTensor` of shape `(rows,)`):
+            Index of each row in the batch given to `generate`; finished rows have left.
+        noise (`torch.FloatTensor` of shape `(rows, block_length)`):
+            A uniform random number in [0, 1) per answer position, the same in every step of a call.
+        end_of_text (`torch.FloatTensor` of shape `(rows, length)`, *optional*):
+            Over the whole canvas, the confidence of every masked position at which end-of-text is predicted, and -1
+            elsewhere. Only with `end_of_text="predicted"`.
+    """
+
+    tokens: torch.Tensor
+    confidence: torch.Tensor
+    masked: torch.Tensor
+    scheduled: torch.Tensor
+    positions: torch.Tensor
+    rows: torch.Tensor
+    noise: torch.Tensor
+    end_of_text: torch.Tensor | None = None
+
+
+class UnmaskingStrategy(ABC):
+    r"""
+    Decides which predictions become final: like a `LogitsProcessor`, called once per denoising step.
+
+    A strategy is a value: a frozen dataclass of options with one pure method on whole-batch tensors. It keeps nothing
+    between calls and does not have to guarantee progress: a row for which it chooses nothing gets its most confident
+    masked position from the denoising loop.
+    """
+
+    @abstractmethod
+    def __call__(self, prediction: BlockPrediction) -> torch.Tensor:
+        r"""
+        Chooses the positions to unmask.
+
+        Args:
+            prediction ([`BlockPrediction`]): The block of each row.
+
+        Returns:
+            `torch.BoolTensor` of shape `(rows, block_length)`: True where the predicted token becomes final. Positions
+            that are not masked are ignored.
+        """
+
+    def accept(self, prediction: BlockPrediction) -> torch.Tensor:
+        """
+        The part of the choice that the rule itself vouches for, as against tokens taken to keep a schedule.
+
+        `end_of_text="predicted"` cuts at an end-of-text token only if it was accepted in this sense.
+        Takes and returns what `__call__` does.
+        """
+        return self(prediction)
+
+    def prepare(self, batch_size: int, block_length: int, device: torch.device) -> Self:
+        """
+        Checks the options against a `generate` call and moves tensors to its device, before the first forward pass.
+
+        Args:
+            batch_size (`int`): Rows of the call.
+            block_length (`int`): Positions of its widest block.
+            device (`torch.device`): Where the predictions will be.
+
+        Returns:
+            The strategy to call, this one unless something had to move.
+
+        Raises:
+            ValueError: If the strategy cannot serve this call.
+        """
+        return self
+
+
+def most_confident(scores: torch.Tensor, masked: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+    """
+    Selects the masked positions with the highest scores.
+
+    Args:
+        scores (`torch.FloatTensor` of shape `(rows, block_length)`): Any order of preference, high is early.
+        masked (`torch.BoolTensor` of shape `(rows, block_length)`): Candidates.
+        count (`torch.LongTensor` of shape `(rows,)`): How many to select; more than there are selects all.
+
+    Returns:
+        `torch.BoolTensor` of shape `(rows, block_length)`.
+    """
+    order = scores.masked_fill(~masked, -torch.inf).argsort(dim=-1, descending=True, stable=True)
+    rank = order.argsort(dim=-1)
+    return (rank < count[:, None]) & masked
