@@ -72,8 +72,8 @@ class DiffusionGenerationMixin(GenerationMixin):
         """Turns the generation config that `from_pretrained` has loaded into a [`DiffusionGenerationConfig`]."""
         parent: Any = super()
         parent.adjust_generation_fn(*args, **kwargs)
-        values = self.generation_config.to_dict() | {"_from_model_config": False}
-        self.generation_config = DiffusionGenerationConfig.from_dict(values)
+        values = self.generation_config.to_dict()
+        self.generation_config = _as_diffusion_config(values)
 
     def generate(  # type: ignore[override]
         self,
@@ -141,8 +141,10 @@ class DiffusionGenerationMixin(GenerationMixin):
         # None in a config means "not set", but as `end_of_text` it is also a choice, which merging would lose.
         values = {} if generation_config is None else generation_config.to_dict()
         end_of_text = ({"end_of_text": self.generation_config.end_of_text} | values | kwargs)["end_of_text"]
-        config = DiffusionGenerationConfig.from_dict(values | {"_from_model_config": False})
+        config = _as_diffusion_config(values)
         kwargs = config.update(**kwargs)
+        # A cache that grows token by token would serve nothing here.
+        config.use_cache = False
         prompt = inputs if inputs is not None else kwargs.get("input_ids")
         if config.max_length is not None and config.max_new_tokens is None and prompt is not None:
             config.max_new_tokens, config.max_length = config.max_length - prompt.shape[-1], None
@@ -166,7 +168,7 @@ class DiffusionGenerationMixin(GenerationMixin):
             generation_config.validate()
             strategy = resolve_strategy(
                 decoding or generation_config.decoding,
-                unmasking_filter or generation_config.unmasking_filter or f"{self.config.name_or_path}:unmasking_filter",
+                unmasking_filter or generation_config.unmasking_filter or f"{model.name_or_path}:unmasking_filter",
                 generation_config.filter_threshold,
                 reference_ids,
             )
@@ -185,6 +187,12 @@ class DiffusionGenerationMixin(GenerationMixin):
         return parent.generate(
             inputs, config, logits_processor, stopping_criteria, streamer=streamer, custom_generate=loop, **kwargs
         )
+
+
+def _as_diffusion_config(values: dict[str, Any]) -> DiffusionGenerationConfig:
+    # transformers drops fields it does not know from configs that are marked as made from a model's.
+    config: Any = DiffusionGenerationConfig.from_dict(values | {"_from_model_config": False})
+    return config
 
 
 def _denoise(

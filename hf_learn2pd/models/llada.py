@@ -72,7 +72,7 @@ class LladaConfig(LlamaConfig):
     """
 
     model_type = "llada"
-    attribute_map = _OFFICIAL_TO_LLAMA
+    attribute_map = _OFFICIAL_TO_LLAMA | {"embedding_size": "vocab_size"}
     # Read by transformers' `create_causal_mask`, which then builds a bidirectional mask.
     is_causal = False
 
@@ -146,6 +146,8 @@ class LladaForMaskedDiffusion(DiffusionGenerationMixin, LlamaForCausalLM):  # ty
         for layer in self.model.layers:
             # Without padding there is no mask at all and the attention kernels fall back to this flag.
             layer.self_attn.is_causal = False
+        # Padding and end-of-text are one token here, and that token's embedding is trained like any other.
+        self.model.padding_idx = self.model.embed_tokens.padding_idx = None
 
 
 _BLOCK = r"model.transformer.blocks.(\d+)."

@@ -1,0 +1,105 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""What holds for every strategy, any batch, any padding and any length."""
+
+import torch
+from conftest import STRATEGIES, golden_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hf_learn2pd import LowConfidence, Oracle
+
+MASK, EOT = 511, 510
+settings.register_profile("project", max_examples=30, deadline=None, derandomize=True)
+settings.load_profile("project")
+
+PROMPTS = st.lists(st.lists(st.integers(0, 509), min_size=1, max_size=9), min_size=1, max_size=4)
+STRATEGY = st.sampled_from(STRATEGIES)
+LENGTHS = st.fixed_dictionaries({"max_new_tokens": st.integers(1, 40), "block_length": st.integers(1, 32)})
+END_OF_TEXT = st.sampled_from([None, "accepted", "cut", "predicted"])
+# A common token of the tiny checkpoint stands in for EoT, so that texts do end.
+ENDS = st.sampled_from([407, 115, EOT])
+
+
+def generate(prompts, **options):
+    width = max(map(len, prompts)) + options.pop("extra_padding", 0)
+    ids = torch.tensor([[EOT] * (width - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    output = golden_model("tiny_llada").generate(
+        ids,
+        attention_mask=mask,
+        pad_token_id=EOT,
+        return_dict_in_generate=True,
+        output_unmasking_steps=True,
+        **{"generator": torch.Generator().manual_seed(0)} | options,
+    )
+    return width, output
+
+
+@given(PROMPTS, STRATEGY, LENGTHS, END_OF_TEXT, ENDS, st.integers(0, 5))
+def test_row_does_not_depend_on_batch_mates_nor_on_padding(prompts, decoding, lengths, end_of_text, eos, padding):
+    options = {"decoding": decoding, "end_of_text": end_of_text, "eos_token_id": eos} | lengths
+    width, together = generate(prompts, extra_padding=padding, **options)
+    for row, prompt in enumerate(prompts):
+        start, alone = generate([prompt], **options)
+        length = alone.sequences.shape[1] - start
+        assert together.sequences[row, width : width + length].tolist() == alone.sequences[0, start:].tolist()
+        assert set(together.sequences[row, width + length :].tolist()) <= {EOT}
+        assert together.nfe[row] == alone.nfe[0]
+        assert together.tokens_per_forward[row] == alone.tokens_per_forward[0]
+        assert together.unmasking_steps[row, :length].tolist() == alone.unmasking_steps[0].tolist()
+
+
+@given(PROMPTS, STRATEGY, LENGTHS, END_OF_TEXT, ENDS)
+def test_shape_progress_and_prompt(prompts, decoding, lengths, end_of_text, eos):
+    width, output = generate(prompts, decoding=decoding, end_of_text=end_of_text, eos_token_id=eos, **lengths)
+    answer = output.sequences[:, width:]
+    assert MASK not in answer and 1 <= answer.shape[1] <= lengths["max_new_tokens"]
+    if end_of_text is None:
+        assert answer.shape[1] == lengths["max_new_tokens"]
+    for row, prompt in enumerate(prompts):
+        assert output.sequences[row, width - len(prompt) : width].tolist() == prompt
+        assert 1 <= output.nfe[row] <= lengths["max_new_tokens"]
+        steps = output.unmasking_steps[row]
+        kept = steps[steps >= 0]
+        # Every forward pass unmasks something, of which a cut may drop what lies behind it.
+        assert kept.max() < output.nfe[row]
+        if end_of_text is None:
+            assert set(kept.tolist()) == set(range(int(output.nfe[row])))
+    assert len(output.forward_passes) == output.nfe.max()
+
+
+@given(PROMPTS, STRATEGY, LENGTHS, ENDS)
+def test_accepted_gives_exactly_the_text_of_no_stop(prompts, decoding, lengths, eos):
+    width, stopped = generate(prompts, decoding=decoding, eos_token_id=eos, end_of_text="accepted", **lengths)
+    _, unstopped = generate(prompts, decoding=decoding, eos_token_id=eos, end_of_text=None, **lengths)
+    for row in range(len(prompts)):
+        full = unstopped.sequences[row, width:].tolist()
+        text = full[: full.index(eos) + 1] if eos in full else full
+        got = stopped.sequences[row, width:].tolist()
+        assert got[: len(text)] == text and set(got[len(text) :]) <= {EOT}
+        assert stopped.nfe[row] <= unstopped.nfe[row]
+
+
+@given(PROMPTS, STRATEGY, LENGTHS, st.booleans(), st.sampled_from([0.0, 0.5]))
+def test_the_same_call_gives_the_same_answer(prompts, decoding, lengths, do_sample, cfg_scale):
+    options = {"decoding": decoding, "do_sample": do_sample, "cfg_scale": cfg_scale, "end_of_text": None} | lengths
+
+    def run():
+        return generate(prompts, generator=torch.Generator().manual_seed(3), **options)[1].sequences
+
+    assert torch.equal(run(), run())
+
+
+@given(PROMPTS, LENGTHS, ENDS)
+def test_oracle_reproduces_the_stock_output_in_no_more_passes(prompts, lengths, eos):
+    width, stock = generate(prompts, decoding=LowConfidence(), eos_token_id=eos, **lengths)
+    reference = stock.sequences[:, width:]
+    _, oracle = generate(prompts, decoding=Oracle(reference), eos_token_id=eos, **lengths)
+    assert (oracle.nfe <= stock.nfe).all()
+
+
+@given(PROMPTS, LENGTHS, st.integers(1, 60))
+def test_steps_bound_the_forward_passes(prompts, lengths, steps):
+    _, output = generate(prompts, decoding="low_confidence", steps=steps, end_of_text=None, **lengths)
+    blocks = -(-lengths["max_new_tokens"] // lengths["block_length"])
+    assert output.nfe.max() <= max(steps, blocks) + blocks
