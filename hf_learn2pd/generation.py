@@ -130,17 +130,18 @@ class DiffusionGenerationMixin(GenerationMixin):
         for name in ("assistant_model", "prefix_allowed_tokens_fn", "inputs_embeds", "past_key_values"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"`{name}` must be None for a diffusion model (got {type(kwargs[name]).__name__})")
+        # None in a config means "not set", but as `end_of_text` it is also a choice, which merging would lose.
+        values = {} if generation_config is None else generation_config.to_dict()
+        end_of_text = ({"end_of_text": self.generation_config.end_of_text} | values | kwargs)["end_of_text"]
+        decoding = decoding or values.get("decoding") or self.generation_config.decoding or "low_confidence"
         for name, value, taker in (
             ("unmasking_filter", unmasking_filter, "learn2pd"),
             ("filter_threshold", kwargs.get("filter_threshold"), "learn2pd"),
             ("reference_ids", reference_ids, "oracle"),
         ):
-            if value is not None and (decoding or self.generation_config.decoding) != taker:
+            if value is not None and decoding != taker:
                 raise ValueError(f"`{name}` must only be given with `decoding={taker!r}` (got decoding={decoding!r})")
 
-        # None in a config means "not set", but as `end_of_text` it is also a choice, which merging would lose.
-        values = {} if generation_config is None else generation_config.to_dict()
-        end_of_text = ({"end_of_text": self.generation_config.end_of_text} | values | kwargs)["end_of_text"]
         config = _as_diffusion_config(values)
         kwargs = config.update(**kwargs)
         # A cache that grows token by token would serve nothing here.
@@ -167,7 +168,7 @@ class DiffusionGenerationMixin(GenerationMixin):
             generation_config.end_of_text = end_of_text
             generation_config.validate()
             strategy = resolve_strategy(
-                decoding or generation_config.decoding,
+                decoding,
                 unmasking_filter or generation_config.unmasking_filter or f"{model.name_or_path}:unmasking_filter",
                 generation_config.filter_threshold,
                 reference_ids,

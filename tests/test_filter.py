@@ -1,5 +1,7 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 import json
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -55,7 +57,7 @@ def test_from_original_converts_the_release(tmp_path, prefix):
 
 def test_from_original_reads_no_code(tmp_path):
     torch.save(golden_filter(), tmp_path / "whole_module.pth")
-    with pytest.raises(Exception, match="(?i)weights.only"):
+    with pytest.raises(Exception, match=r"(?i)weights.only"):
         UnmaskingFilter.from_original(tmp_path / "whole_module.pth")
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(ValueError, match="must be a state dict of tensors"):
@@ -84,7 +86,7 @@ def test_a_config_that_contradicts_the_weights_is_refused(tmp_path):
     golden_filter().save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"block_length": 16}))
-    with pytest.raises(ValueError, match="`linear1.weight` must be"):
+    with pytest.raises(ValueError, match=r"`linear1.weight` must be"):
         UnmaskingFilter.from_pretrained(tmp_path)
 
 
@@ -107,6 +109,27 @@ def test_pickled_weights_alone_are_not_read(tmp_path):
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         UnmaskingFilter(**options)
+
+
+def test_push_to_hub_uploads_what_save_pretrained_writes(tmp_path, monkeypatch):
+    class Hub:
+        def __init__(self, **kwargs): ...
+
+        def create_repo(self, repo_id, **kwargs):
+            return SimpleNamespace(repo_id=repo_id)
+
+        def upload_folder(self, *, repo_id, folder_path, **kwargs):
+            shutil.copytree(folder_path, tmp_path / repo_id)
+            return f"https://hub/{repo_id}"
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Hub)
+    filter = UnmaskingFilter(threshold=0.7)
+    assert filter.push_to_hub("user/filter") == "https://hub/user/filter"
+    filter.save_pretrained(tmp_path / "local", push_to_hub=True, repo_id="user/other")
+    for name in ("filter", "other"):
+        loaded = UnmaskingFilter.from_pretrained(tmp_path / "user" / name)
+        assert loaded.threshold == 0.7
+        assert all(torch.equal(a, b) for a, b in zip(filter.parameters(), loaded.parameters(), strict=True))
 
 
 def test_load_understands_subfolders(tmp_path):

@@ -178,6 +178,22 @@ def test_llada_options_against_early_ends():
     assert last.unmasking_steps[0, [0, 2]].max() < last.unmasking_steps[0, [1, 3]].min()
 
 
+def test_ends_are_unmasked_last_when_sampling_too():
+    # In the original code the option has no effect at a temperature above 0.
+    options = {"confidence_eos_eot_inf": True, "do_sample": True, "temperature": 0.01, "end_of_text": None}
+    output = ScriptedModel([5, EOT, 7, EOT], [0.5, 0.99, 0.6, 0.9]).run(**options)
+    assert output.unmasking_steps[0, [0, 2]].max() < output.unmasking_steps[0, [1, 3]].min()
+
+
+def test_custom_generate_is_passed_through(tiny_llada, tmp_path):
+    (tmp_path / "custom_generate").mkdir()
+    (tmp_path / "custom_generate" / "generate.py").write_text(
+        "def generate(model, inputs, decoding=None, **kwargs):\n    return type(model).__name__, decoding\n"
+    )
+    got = tiny_llada.generate(PROMPT, decoding="mine", custom_generate=str(tmp_path), trust_remote_code=True)
+    assert got == ("LladaForMaskedDiffusion", "mine")
+
+
 def test_a_streamer_gets_the_prompt_then_every_block():
     class Collect(BaseStreamer):
         def __init__(self):

@@ -1,0 +1,164 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""Ask a small LLaDA that is trained on worked-step tasks, and compare how many forward passes each decoder needs.
+
+    python examples/quickstart.py                                  # a few held-out questions
+    python examples/quickstart.py "reverse: red, blue, green."     # your own
+    python examples/quickstart.py --num-prompts 400                # the table of the README
+"""
+
+import argparse
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tasks import Sample, is_correct, task_sample
+from tqdm.auto import tqdm
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import hf_learn2pd
+
+__all__ = ["DECODERS", "Measurement", "main", "measure", "table"]
+
+# Of the stream of held-out samples; the filter and its threshold never see them.
+SEED = 2509
+
+DECODERS: dict[str, dict[str, Any]] = {
+    "stock, no stop": {"decoding": "low_confidence", "end_of_text": None},
+    "stock + EoTP": {"decoding": "low_confidence"},
+    "threshold 0.9 + EoTP": {"decoding": hf_learn2pd.Threshold(0.9)},
+    "learn2pd + EoTP": {"decoding": "learn2pd"},
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """
+    One decoder on a list of prompts.
+
+    Args:
+        texts (`list[str]`): The answers.
+        nfe (`float`): Mean number of forward passes per prompt.
+        tokens_per_forward (`float`): Mean over prompts.
+        tokens_per_second (`float`): Answer tokens, up to and including end-of-text, by wall clock.
+    """
+
+    texts: list[str]
+    nfe: float
+    tokens_per_forward: float
+    tokens_per_second: float
+
+
+def measure(model: Any, tokenizer: Any, prompts: Sequence[str], batch_size: int, **options: Any) -> Measurement:
+    """
+    Answers prompts in batches and measures the work.
+
+    Args:
+        model ([`DiffusionGenerationMixin`]): The model.
+        tokenizer (`PreTrainedTokenizerBase`): Its tokenizer, padding on the left.
+        prompts (`Sequence[str]`): User messages.
+        batch_size (`int`): Prompts per call.
+        options: Options of `generate`.
+
+    Returns:
+        [`Measurement`]
+    """
+    texts: list[str] = []
+    nfe, tokens_per_forward, seconds = [], [], 0.0
+    for start in tqdm(range(0, len(prompts), batch_size), unit="batch", leave=False):
+        chats = [[{"role": "user", "content": prompt}] for prompt in prompts[start : start + batch_size]]
+        inputs = tokenizer.apply_chat_template(
+            chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+        ).to(model.device)
+        began = time.perf_counter()
+        output = model.generate(**inputs, **options, return_dict_in_generate=True)
+        seconds += time.perf_counter() - began
+        nfe.append(output.nfe)
+        tokens_per_forward.append(output.tokens_per_forward)
+        for row in output.sequences[:, inputs["input_ids"].shape[1] :].tolist():
+            end = row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row)
+            texts.append(tokenizer.decode(row[:end], skip_special_tokens=True))
+    passes, rates = torch.cat(nfe).float(), torch.cat(tokens_per_forward)
+    return Measurement(texts, passes.mean().item(), rates.mean().item(), (passes * rates).sum().item() / seconds)
+
+
+def table(measured: dict[str, Measurement], samples: Sequence[Sample] | None) -> str:
+    """
+    Formats measurements as a Markdown table.
+
+    Args:
+        measured (`dict[str, Measurement]`): By name; the first is what the others are compared with.
+        samples (`Sequence[Sample]`, *optional*): The questions, if their answers are known.
+
+    Returns:
+        `str`
+    """
+    first = next(iter(measured.values()))
+    lines = [
+        "| decoder | exact match | NFE | TPF | tokens/s | fewer passes | faster |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, one in measured.items():
+        score = "–"
+        if samples is not None:
+            right = sum(is_correct(sample, text) for sample, text in zip(samples, one.texts, strict=True))
+            score = f"{100 * right / len(samples):.1f}"
+        lines.append(
+            f"| {name} | {score} | {one.nfe:.1f} | {one.tokens_per_forward:.2f} | {one.tokens_per_second:.0f} "
+            f"| {first.nfe / one.nfe:.1f}x | {one.tokens_per_second / first.tokens_per_second:.1f}x |"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Measurement]:
+    """Runs the comparison; returns what was measured, by decoder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("prompts", nargs="*", help="your own questions instead of held-out ones")
+    parser.add_argument("--model", default=str(Path(__file__).parent / "tiny_llada"))
+    parser.add_argument("--num-prompts", type=int, default=6, help="held-out questions (default: %(default)s)")
+    parser.add_argument("--max-new-tokens", type=int, default=256)
+    parser.add_argument("--batch-size", type=int, default=16)
+    options = parser.parse_args(arguments)
+
+    tokenizer = AutoTokenizer.from_pretrained(options.model)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(options.model).to(device)
+    samples = None
+    prompts = options.prompts
+    if not prompts:
+        samples = [task_sample(SEED, index, "test") for index in range(options.num_prompts)]
+        prompts = [sample.prompt for sample in samples]
+    for prompt in prompts:
+        unknown = [token for token in tokenizer.tokenize(prompt) if token == tokenizer.unk_token]
+        if unknown:
+            print(f"Note: {len(unknown)} words of {prompt!r} are not among the {len(tokenizer)} this model knows.")
+
+    measured = {}
+    for name, decoder in tqdm(DECODERS.items(), unit="decoder"):
+        measured[name] = measure(
+            model, tokenizer, prompts, options.batch_size, max_new_tokens=options.max_new_tokens, **decoder
+        )
+    for index, prompt in enumerate(prompts[:6]):
+        print(f"\n> {prompt}")
+        answers: dict[str, list[str]] = {}
+        for name, one in measured.items():
+            answers.setdefault(one.texts[index], []).append(name)
+        for text, names in answers.items():
+            right = "" if samples is None else (" (right)" if is_correct(samples[index], text) else " (wrong)")
+            print(f"{text}\n    -- {'; '.join(names)}{right}")
+    print(f"\n{table(measured, samples)}\n")
+    print(
+        f"{len(prompts)} prompts, {options.max_new_tokens} new tokens, block length "
+        f"{model.generation_config.block_length}, batch {options.batch_size}, {device} "
+        f"({platform.machine()}, {torch.get_num_threads()} threads); torch {torch.__version__}, "
+        f"transformers {transformers.__version__}, hf_learn2pd {hf_learn2pd.__version__}"
+    )
+    return measured
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""The training script: it learns, it resumes exactly, and what it exports loads."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+
+import train_tiny_llada
+from tiny_batches import difficulty_at, make_batches, mask_batch
+
+
+@pytest.fixture
+def toy_options(tmp_path):
+    def options(name, *extra):
+        paths = ["--output", str(tmp_path / name), "--state", str(tmp_path / f"{name}.state"), "--device", "cpu"]
+        return train_tiny_llada.parse_options(["--preset", "toy", "--quiet", *paths, *extra])
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield options
+    torch.set_num_threads(threads)
+
+
+def test_a_toy_is_overfitted_and_its_export_loads(toy_options):
+    options = toy_options("toy")
+    assert train_tiny_llada.train(options) < 0.5
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(options.output),
+        AutoTokenizer.from_pretrained(options.output),
+    )
+    assert type(model).__name__ == "LladaForMaskedDiffusion"
+    assert model.config.mask_token_id == tokenizer.mask_token_id
+    assert model.config.eos_token_id == tokenizer.eos_token_id
+    ids = tokenizer.apply_chat_template([{"role": "user", "content": "add 47 and 85."}], add_generation_prompt=True)
+    assert tokenizer.unk_token_id not in ids["input_ids"]
+
+
+def test_a_killed_run_ends_as_an_uninterrupted_one(toy_options, monkeypatch):
+    # 17 steps cross the border between two pools.
+    uninterrupted = toy_options("uninterrupted", "--steps", "17", "--save-every", "4")
+    train_tiny_llada.train(uninterrupted)
+
+    killed = toy_options("killed", "--steps", "17", "--save-every", "4")
+    step = train_tiny_llada.Trainer.step
+
+    def step_until_killed(trainer, batch):
+        if trainer.position.step == 10:
+            raise KeyboardInterrupt
+        return step(trainer, batch)
+
+    monkeypatch.setattr(train_tiny_llada.Trainer, "step", step_until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny_llada.train(killed)
+    monkeypatch.setattr(train_tiny_llada.Trainer, "step", step)
+    train_tiny_llada.train(killed)
+
+    expected, found = (load_file(options.state) for options in (uninterrupted, killed))
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_only_masked_answer_tokens_are_learned(toy_options):
+    options = toy_options("masks", "--samples", "0")
+    tokenizer = train_tiny_llada.build_tokenizer()
+    for batch in make_batches(options, tokenizer, pool=0, progress=1.0):
+        masked, learned = mask_batch(batch, torch.Generator().manual_seed(0))
+        assert not (learned & ~masked).any()
+        assert learned.any(1).all()
+        assert not masked[torch.arange(batch.tokens.shape[1]) < batch.prompt_lengths].any()
+
+
+def test_curriculum_widens_from_copying_to_everything():
+    assert difficulty_at(0.0) == (0.0, True)
+    assert difficulty_at(1.0) == (1.0, False)
+    values = [difficulty_at(progress / 10)[0] for progress in range(1, 11)]
+    assert values == sorted(values)
