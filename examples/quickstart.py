@@ -1,9 +1,9 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """Ask a small LLaDA that is trained on worked-step tasks, and compare how many forward passes each decoder needs.
 
-    python examples/quickstart.py                                  # a few held-out questions
-    python examples/quickstart.py "reverse: red, blue, green."     # your own
-    python examples/quickstart.py --num-prompts 400                # the table of the README
+python examples/quickstart.py                                  # a few held-out questions
+python examples/quickstart.py "reverse: red, blue, green."     # your own
+python examples/quickstart.py --num-prompts 400                # the table of the README
 """
 
 import argparse
@@ -103,7 +103,7 @@ def table(measured: dict[str, Measurement], samples: Sequence[Sample] | None) ->
         "|---|---|---|---|---|---|---|",
     ]
     for name, one in measured.items():
-        score = "–"
+        score = "-"
         if samples is not None:
             right = sum(is_correct(sample, text) for sample, text in zip(samples, one.texts, strict=True))
             score = f"{100 * right / len(samples):.1f}"

@@ -4,6 +4,7 @@
 import torch
 
 from .blocks import FixedBlocks
+from .special_tokens import SpecialTokens
 
 __all__ = ["Canvas"]
 
@@ -42,10 +43,8 @@ class Canvas:
             Where blocks end.
         steps (`int`, *optional*):
             Denoising steps that the stock schedule spreads over the whole answer; None for one token per step.
-        mask_token_id (`int`):
-            Id of the mask token.
-        pad_token_id (`int`):
-            Fills `sequences` behind the end of a row.
+        special_tokens ([`SpecialTokens`]):
+            The mask token, and the one that fills `sequences` behind the end of a row.
         generator (`torch.Generator`, *optional*):
             Source of the noise for random orders.
     """
@@ -57,27 +56,26 @@ class Canvas:
         max_new_tokens: int,
         schedule: FixedBlocks,
         steps: int | None,
-        mask_token_id: int,
-        pad_token_id: int,
+        special_tokens: SpecialTokens,
         generator: torch.Generator | None = None,
     ):
         rows, self.prompt_length = prompt_ids.shape
         device = prompt_ids.device
-        self.mask_token_id = mask_token_id
+        self.mask_token_id = special_tokens.mask
         self.max_new_tokens = max_new_tokens
         self.schedule = schedule
         self.steps = steps
         self.block_length = min(schedule.block_length, max_new_tokens)
         self.limit = self.prompt_length + max_new_tokens
 
-        self.sequences = prompt_ids.new_full((rows, self.limit), pad_token_id)
+        self.sequences = prompt_ids.new_full((rows, self.limit), special_tokens.pad)
         self.nfe = torch.zeros(rows, dtype=torch.long, device=device)
         self.ends = torch.full((rows,), self.limit, device=device)
         self.unmasking_steps = torch.full((rows, max_new_tokens), -1, device=device)
 
         self.rows = torch.arange(rows, device=device)
         # A block's worth of spare columns keeps every window in range without clamping; they are never forwarded.
-        self.tokens = prompt_ids.new_full((rows, self.limit + self.block_length), mask_token_id)
+        self.tokens = prompt_ids.new_full((rows, self.limit + self.block_length), special_tokens.mask)
         self.tokens[:, : self.prompt_length] = prompt_ids
         self.steps_of_row = torch.full((rows, self.limit + self.block_length), -1, device=device)
         self.passes = torch.zeros(rows, dtype=torch.long, device=device)

@@ -5,6 +5,7 @@ import torch
 from transformers import LogitsProcessorList, PreTrainedModel
 
 from .canvas import Canvas
+from .special_tokens import SpecialTokens
 from .unmasking import BlockPrediction
 
 __all__ = ["Denoiser"]
@@ -21,39 +22,34 @@ class Denoiser:
 
     Args:
         model (`PreTrainedModel`): A bidirectional model with a decoder and an LM head.
-        logits_processor (`LogitsProcessorList`): Applied position by position before a token is picked.
-        do_sample (`bool`): Whether to sample tokens; otherwise the most probable is taken.
+        special_tokens ([`SpecialTokens`]): Which ids are never predicted, or never confident.
+        logits_processor (`LogitsProcessorList`, *optional*):
+            Applied position by position before a token is picked.
+        do_sample (`bool`, *optional*, defaults to `False`):
+            Whether to sample tokens; otherwise the most probable is taken.
         generator (`torch.Generator`, *optional*): Source of randomness for sampling.
-        cfg_scale (`float`): Strength of classifier-free guidance; 0 for none.
-        eos_token_ids (`torch.LongTensor` of shape `(num_eos,)`): The end-of-text ids.
-        never_predicted (`torch.LongTensor` of shape `(num_ids,)`): Ids whose logit is -inf: the mask token, and the
-            end-of-text ids with LLaDA's `logits_eos_inf`.
-        never_confident (`torch.LongTensor` of shape `(num_ids,)`): Ids that have confidence 0 where they are predicted,
-            for LLaDA's `confidence_eos_eot_inf`.
-        predict_end_of_text (`bool`): Whether to look for predicted end-of-text tokens on the whole canvas.
+        cfg_scale (`float`, *optional*, defaults to 0.0): Strength of classifier-free guidance; 0 for none.
+        predict_end_of_text (`bool`, *optional*, defaults to `False`):
+            Whether to look for predicted end-of-text tokens on the whole canvas.
     """
 
     def __init__(
         self,
         model: PreTrainedModel,
-        logits_processor: LogitsProcessorList,
-        do_sample: bool,
-        generator: torch.Generator | None,
-        cfg_scale: float,
-        eos_token_ids: torch.Tensor,
-        never_predicted: torch.Tensor,
-        never_confident: torch.Tensor,
-        predict_end_of_text: bool,
+        special_tokens: SpecialTokens,
+        logits_processor: LogitsProcessorList | None = None,
+        do_sample: bool = False,
+        generator: torch.Generator | None = None,
+        cfg_scale: float = 0.0,
+        predict_end_of_text: bool = False,
     ):
         self.decoder = model.get_decoder()
         self.head = model.get_output_embeddings()
+        self.special_tokens = special_tokens
         self.logits_processor = logits_processor
         self.do_sample = do_sample
         self.generator = generator
         self.cfg_scale = cfg_scale
-        self.eos_token_ids = eos_token_ids
-        self.never_predicted = never_predicted
-        self.never_confident = never_confident
         self.predict_end_of_text = predict_end_of_text
         self.forward_passes: list[tuple[str, int, int, int]] = []
 
@@ -87,7 +83,7 @@ class Denoiser:
         input_ids, attention_mask, position_ids = canvas.input_ids, canvas.attention_mask, canvas.position_ids
         if self.cfg_scale > 0.0:
             unconditional = input_ids.clone()
-            unconditional[:, : canvas.prompt_length] = canvas.mask_token_id
+            unconditional[:, : canvas.prompt_length] = self.special_tokens.mask
             input_ids = torch.cat((input_ids, unconditional))
             attention_mask = None if attention_mask is None else attention_mask.repeat(2, 1)
             position_ids = None if position_ids is None else position_ids.repeat(2, 1)
@@ -108,7 +104,7 @@ class Denoiser:
         if self.cfg_scale > 0.0:
             conditional, unconditional = logits.chunk(2)
             logits = unconditional + (self.cfg_scale + 1) * (conditional - unconditional)
-        logits.index_fill_(-1, self.never_predicted, -torch.inf)
+        logits.index_fill_(-1, self.special_tokens.never_predicted, -torch.inf)
 
         scores = logits
         if self.logits_processor:
@@ -121,8 +117,8 @@ class Denoiser:
         else:
             tokens = scores.argmax(dim=-1)
 
-        if len(self.never_confident):
-            logits = logits.index_fill(-1, self.never_confident, -torch.inf)
+        if len(self.special_tokens.never_confident):
+            logits = logits.index_fill(-1, self.special_tokens.never_confident, -torch.inf)
         chosen = logits.gather(-1, tokens[..., None]).squeeze(-1)
         return tokens, (chosen - logits.logsumexp(dim=-1)).exp()
 
@@ -132,7 +128,7 @@ class Denoiser:
         for start in range(0, canvas.length, canvas.block_length):
             column = torch.arange(start, min(start + canvas.block_length, canvas.length), device=hidden.device)
             tokens, confidence = self._predict(hidden, canvas, column.expand(len(canvas.rows), -1))
-            masked = (canvas.tokens[:, column] == canvas.mask_token_id) & (column < canvas.end[:, None])
-            masked &= (column >= canvas.prompt_length) & torch.isin(tokens, self.eos_token_ids)
+            masked = (canvas.tokens[:, column] == self.special_tokens.mask) & (column < canvas.end[:, None])
+            masked &= (column >= canvas.prompt_length) & torch.isin(tokens, self.special_tokens.eos)
             found.append(confidence.masked_fill(~masked, -1.0))
         return torch.cat(found, dim=-1)

@@ -24,6 +24,7 @@ from .canvas import Canvas
 from .configuration import DiffusionGenerationConfig
 from .denoiser import Denoiser
 from .filter import UnmaskingFilter
+from .special_tokens import SpecialTokens
 from .stopping import EndOfTextCriteria, stopped_at
 from .unmasking import BlockPrediction, UnmaskingStrategy, most_confident, resolve_strategy
 
@@ -234,41 +235,20 @@ def _denoise(
             raise ValueError("`attention_mask` must be left-padded: zeros, then ones, in every row (got another order)")
     if streamer is not None and batch_size > 1:
         raise ValueError(f"`streamer` must be None for more than one row (got {batch_size} rows)")
-    mask_token_id = config.mask_token_id if config.mask_token_id is not None else model.config.mask_token_id
-    if mask_token_id is None:
-        raise ValueError("`mask_token_id` must be set in the model's config or generation config (got None)")
-    eos = [] if config.eos_token_id is None else config.eos_token_id
-    eos = torch.tensor(eos if isinstance(eos, list) else [eos], device=device).long()
-    if config.end_of_text is not None and not len(eos):
-        raise ValueError(f"`eos_token_id` must be set for `end_of_text={config.end_of_text!r}` (got None)")
+    special_tokens = SpecialTokens.of(config, model.config, device)
     strategy = strategy.prepare(batch_size, min(config.block_length, max_new_tokens), device)
-
-    pad_token_id = config.pad_token_id if config.pad_token_id is not None else (eos.tolist() or [mask_token_id])[0]
-    canvas = Canvas(
-        input_ids,
-        attention_mask,
-        max_new_tokens,
-        FixedBlocks(config.block_length),
-        config.steps,
-        mask_token_id,
-        pad_token_id,
-        generator,
-    )
-    end_of_turn = getattr(model.config, "end_of_turn_token_id", None)
-    suppressed = [mask_token_id] + (eos.tolist() if config.logits_eos_inf else [])
-    last = (eos.tolist() + [end_of_turn] * (end_of_turn is not None)) if config.confidence_eos_eot_inf else []
+    schedule = FixedBlocks(config.block_length)
+    canvas = Canvas(input_ids, attention_mask, max_new_tokens, schedule, config.steps, special_tokens, generator)
     denoiser = Denoiser(
         model,
+        special_tokens,
         logits_processor,
-        bool(config.do_sample),
-        generator,
-        config.cfg_scale,
-        eos,
-        torch.tensor(suppressed, device=device),
-        torch.tensor(last, device=device).long(),
-        config.end_of_text == "predicted",
+        do_sample=bool(config.do_sample),
+        generator=generator,
+        cfg_scale=config.cfg_scale,
+        predict_end_of_text=config.end_of_text == "predicted",
     )
-    end_of_text = EndOfTextCriteria(config.end_of_text, eos, mask_token_id, prompt_length)
+    end_of_text = EndOfTextCriteria(config.end_of_text, special_tokens, prompt_length)
     # transformers adds criteria for what the canvas and `end_of_text` already settle.
     builtin = (EosTokenCriteria, MaxLengthCriteria)
     criteria = StoppingCriteriaList(each for each in stopping_criteria if not isinstance(each, builtin))
@@ -302,7 +282,8 @@ def _denoise(
     if not config.return_dict_in_generate:
         return sequences
     answer = sequences[:, prompt_length:]
-    behind = torch.isin(answer, eos).long().cumsum(dim=-1).roll(1, dims=-1).index_fill(-1, eos.new_zeros(1), 0) > 0
+    is_end = torch.isin(answer, special_tokens.eos).long()
+    behind = is_end.cumsum(dim=-1) > is_end
     in_text = torch.arange(answer.shape[1], device=device) < (canvas.ends - prompt_length)[:, None]
     return DiffusionGenerationOutput(
         sequences=sequences,

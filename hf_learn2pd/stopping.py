@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers import MaxTimeCriteria, StoppingCriteria, StoppingCriteriaList
 
+from .special_tokens import SpecialTokens
 from .unmasking import BlockPrediction
 
 __all__ = ["EndOfTextCriteria", "stopped_at"]
@@ -24,15 +25,13 @@ class EndOfTextCriteria(StoppingCriteria):
 
     Args:
         end_of_text (`str`, *optional*): One of the modes above, or None to stop nowhere.
-        eos_token_ids (`torch.LongTensor` of shape `(num_eos,)`): The ids that end a text.
-        mask_token_id (`int`): Id of the mask token.
+        special_tokens ([`SpecialTokens`]): The mask token and the tokens that end a text.
         prompt_length (`int`): Columns of the prompt.
     """
 
-    def __init__(self, end_of_text: str | None, eos_token_ids: torch.Tensor, mask_token_id: int, prompt_length: int):
+    def __init__(self, end_of_text: str | None, special_tokens: SpecialTokens, prompt_length: int):
         self.end_of_text = end_of_text
-        self.eos_token_ids = eos_token_ids
-        self.mask_token_id = mask_token_id
+        self.special_tokens = special_tokens
         self.prompt_length = prompt_length
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
@@ -64,8 +63,8 @@ class EndOfTextCriteria(StoppingCriteria):
         never = input_ids.shape[1] + 1
         if self.end_of_text not in ("accepted", "cut"):
             return torch.full_like(input_ids[:, 0], never)
-        first_end = torch.where(answer & torch.isin(input_ids, self.eos_token_ids), column, never).amin(dim=-1)
-        first_mask = torch.where(answer & (input_ids == self.mask_token_id), column, never).amin(dim=-1)
+        first_end = torch.where(answer & torch.isin(input_ids, self.special_tokens.eos), column, never).amin(dim=-1)
+        first_mask = torch.where(answer & (input_ids == self.special_tokens.mask), column, never).amin(dim=-1)
         return torch.where(first_end < first_mask, first_end, never)
 
     def cut_at(self, prediction: BlockPrediction, columns: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
@@ -82,7 +81,7 @@ class EndOfTextCriteria(StoppingCriteria):
             `torch.LongTensor` of shape `(rows,)`: The column behind the last one to keep; large where nothing is cut.
         """
         never = torch.iinfo(torch.long).max
-        ends = chosen & torch.isin(prediction.tokens, self.eos_token_ids)
+        ends = chosen & torch.isin(prediction.tokens, self.special_tokens.eos)
         cut = torch.where(ends, columns + 1, never).amin(dim=-1)
         if self.end_of_text == "predicted" and prediction.end_of_text is not None:
             confidence, column = prediction.end_of_text.max(dim=-1)

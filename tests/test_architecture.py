@@ -10,8 +10,10 @@ PACKAGE = Path(hf_learn2pd.__file__).parent
 FLOORS = [
     ["filter.model"],
     ["unmasking"],
-    ["canvas", "cache", "stopping", "blocks"],
-    ["denoiser", "configuration"],
+    ["configuration"],
+    ["special_tokens"],
+    ["canvas", "stopping", "blocks"],
+    ["denoiser"],
     ["generation"],
     ["filter", "models"],
 ]

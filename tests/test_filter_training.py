@@ -14,7 +14,8 @@ def test_replay_records_what_the_release_records(case):
     answer = torch.tensor(case["correct_answer"])[:, prompt.shape[1] :]
     trajectories = replay(golden_model(case["checkpoint"]), prompt, answer, None, block_length)
     # The release repeats the forward pass of a stuck step before it goes on; the repetition holds nothing new.
-    steps = [step for last, step in zip([None, *case["results"]], case["results"], strict=False) if step_differs(last, step)]
+    results = case["results"]
+    steps = [step for last, step in zip([None, *results], results, strict=False) if step_differs(last, step)]
     torch.testing.assert_close(trajectories.confidence, torch.tensor([step["confidence"] for step in steps]))
     assert trajectories.correct.long().tolist() == torch.tensor([step["is_correct"] for step in steps]).long().tolist()
 
@@ -87,7 +88,7 @@ def test_threshold_by_hand():
     masked = torch.tensor([[1], [1], [1], [1], [0]]).bool()
     correct = torch.tensor([[1], [1], [0], [1], [0]]).bool()
     trajectories = Trajectories(confidence, masked, correct)
-    # The filter is the identity before its sigmoid. Above 0.7 all are right; above 0.6 two in three; all: three in four.
+    # The filter is the identity before its sigmoid. Right: all above 0.7, two in three above 0.6, three in four.
     assert choose_threshold(filter, trajectories, 1.0) == pytest.approx(torch.tensor(0.7).sigmoid().item())
     assert choose_threshold(filter, trajectories, 0.75) == 0.0
     assert choose_threshold(filter, Trajectories(confidence, masked, ~masked), 0.5) == 1.0

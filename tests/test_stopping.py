@@ -5,6 +5,7 @@ from conftest import EOT, ScriptedModel
 from transformers import MaxTimeCriteria, StoppingCriteria, StoppingCriteriaList
 
 from hf_learn2pd import EndOfTextCriteria, Threshold
+from hf_learn2pd.special_tokens import SpecialTokens
 
 # An answer of three tokens and an EoT, then fill; the EoT is certain before the answer is.
 TOKENS = [5, 6, 7, EOT, EOT, EOT, 3, EOT]
@@ -56,7 +57,9 @@ def test_predicted_trusts_an_accepted_end_of_the_block_first():
 
 
 def test_rows_end_on_their_own_and_leave_the_batch():
-    criteria = EndOfTextCriteria("accepted", torch.tensor([EOT]), 11, prompt_length=1)
+    none = torch.empty(0, dtype=torch.long)
+    special_tokens = SpecialTokens(11, EOT, torch.tensor([EOT]), never_predicted=none, never_confident=none)
+    criteria = EndOfTextCriteria("accepted", special_tokens, prompt_length=1)
     canvas = torch.tensor([[EOT, 5, EOT, 11], [1, 11, EOT, 11], [1, 5, 6, 7], [1, EOT, 11, 11]])
     assert criteria(canvas).tolist() == [True, False, False, True]
     assert criteria.text_end(canvas).tolist() == [3, 5, 5, 2]

@@ -26,8 +26,8 @@ def train_filter(
     """
     Trains the published two-layer filter and picks its threshold.
 
-    Binary cross-entropy over the positions that are still masked, AdamW, one sample in ten held out; training stops when
-    the held-out loss has not improved for a while, and the best weights are kept.
+    Binary cross-entropy over the positions that are still masked, AdamW, one sample in ten held out; training stops
+    when the held-out loss has not improved for a while, and the best weights are kept.
     Source: https://huggingface.co/papers/2509.25188.
 
     Args:

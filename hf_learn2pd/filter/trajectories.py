@@ -7,11 +7,11 @@ from typing import Any, Self
 
 import torch
 from tqdm.auto import tqdm
-from transformers import LogitsProcessorList
 
 from ..blocks import FixedBlocks
 from ..canvas import Canvas
 from ..denoiser import Denoiser
+from ..special_tokens import SpecialTokens
 
 __all__ = ["Trajectories", "collect_trajectories", "replay"]
 
@@ -45,7 +45,7 @@ def replay(
     answer_ids: torch.Tensor,
     attention_mask: torch.Tensor | None = None,
     block_length: int = 32,
-    eos_token_ids: torch.Tensor | None = None,
+    stop_at_end_of_text: bool = False,
 ) -> Trajectories:
     """
     Denoises towards known answers, unmasking in each step exactly the predictions that are right.
@@ -59,31 +59,18 @@ def replay(
         answer_ids (`torch.LongTensor` of shape `(rows, answer_length)`): The whole answer region of the final output.
         attention_mask (`torch.Tensor` of shape `(rows, prompt_length)`, *optional*): 0 at padding.
         block_length (`int`, *optional*, defaults to 32): Positions that are denoised together.
-        eos_token_ids (`torch.LongTensor` of shape `(num_eos,)`, *optional*):
-            A row is done with the block that holds the first of these; without them it goes on to the end.
+        stop_at_end_of_text (`bool`, *optional*, defaults to `False`):
+            Whether a row is done with the block that holds its first end-of-text token.
 
     Returns:
         [`Trajectories`]
     """
-    device = prompt_ids.device
-    mask_token_id = model.config.mask_token_id
-    nothing = torch.empty(0, dtype=torch.long, device=device)
-    schedule = FixedBlocks(block_length)
-    canvas = Canvas(prompt_ids, attention_mask, answer_ids.shape[1], schedule, None, mask_token_id, mask_token_id)
-    denoiser = Denoiser(
-        model,
-        LogitsProcessorList(),
-        do_sample=False,
-        generator=None,
-        cfg_scale=0.0,
-        eos_token_ids=nothing,
-        never_predicted=torch.tensor([mask_token_id], device=device),
-        never_confident=nothing,
-        predict_end_of_text=False,
-    )
+    special_tokens = SpecialTokens.of(model.generation_config, model.config, prompt_ids.device)
+    canvas = Canvas(prompt_ids, attention_mask, answer_ids.shape[1], FixedBlocks(block_length), None, special_tokens)
+    denoiser = Denoiser(model, special_tokens)
     last = torch.full_like(canvas.end, answer_ids.shape[1] - 1)
-    if eos_token_ids is not None:
-        is_end = torch.isin(answer_ids, eos_token_ids)
+    if stop_at_end_of_text:
+        is_end = torch.isin(answer_ids, special_tokens.eos)
         last = torch.where(is_end.any(dim=-1), is_end.long().argmax(dim=-1), last)
     parts = []
     while len(canvas.rows):
@@ -133,10 +120,10 @@ def collect_trajectories(
             return_dict_in_generate=True,
             **options,
         )
-        eos = torch.tensor(model.generation_config.eos_token_id, device=model.device).reshape(-1)
+        eos = SpecialTokens.of(model.generation_config, model.config, model.device).eos
         # Replayed on a canvas of the same length; behind the end of the text stands end-of-text.
         answers = eos[0].repeat(len(prompt_ids), max_new_tokens)
         answers[:, : output.sequences.shape[1] - prompt_ids.shape[1]] = output.sequences[:, prompt_ids.shape[1] :]
-        parts += [replay(model, prompt_ids, answers, attention_mask, block_length, eos)]
+        parts += [replay(model, prompt_ids, answers, attention_mask, block_length, stop_at_end_of_text=True)]
     joined = Trajectories.cat(parts)
     return Trajectories(joined.confidence.cpu(), joined.masked.cpu(), joined.correct.cpu())

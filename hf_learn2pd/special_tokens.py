@@ -1,0 +1,69 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""The token ids that decide how a canvas is read and when it ends."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedConfig
+
+from .configuration import DiffusionGenerationConfig
+
+__all__ = ["SpecialTokens"]
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """
+    Special tokens of one `generate` call, on the model's device.
+
+    Args:
+        mask (`int`): Id of the mask token.
+        pad (`int`): Id that fills up finished rows.
+        eos (`torch.LongTensor` of shape `(num_eos,)`): Ids that end a text (EoT); empty if there are none.
+        never_predicted (`torch.LongTensor` of shape `(num_ids,)`):
+            Ids whose logit is -inf: the mask token, and EoT with LLaDA's `logits_eos_inf`.
+        never_confident (`torch.LongTensor` of shape `(num_ids,)`):
+            Ids that have confidence 0 where they are predicted, with LLaDA's `confidence_eos_eot_inf`.
+    """
+
+    mask: int
+    pad: int
+    eos: torch.Tensor
+    never_predicted: torch.Tensor
+    never_confident: torch.Tensor
+
+    @classmethod
+    def of(
+        cls, config: DiffusionGenerationConfig, model_config: PreTrainedConfig, device: torch.device
+    ) -> "SpecialTokens":
+        """
+        Reads the ids from a generation config, or else from the model's config.
+
+        Raises:
+            ValueError: If there is no mask token, or no end-of-text token and `end_of_text` asks for one.
+        """
+        mask = config.mask_token_id
+        if mask is None:
+            mask = getattr(model_config, "mask_token_id", None)
+        if mask is None:
+            raise ValueError("`mask_token_id` must be set in the model's config or generation config (got None)")
+        eos = [] if config.eos_token_id is None else config.eos_token_id
+        eos = eos if isinstance(eos, list) else [eos]
+        if config.end_of_text is not None and not eos:
+            raise ValueError(f"`eos_token_id` must be set for `end_of_text={config.end_of_text!r}` (got None)")
+        pad = config.pad_token_id
+        if pad is None:
+            pad = eos[0] if eos else mask
+        end_of_turn = getattr(model_config, "end_of_turn_token_id", None)
+        ends = eos if end_of_turn is None else [*eos, end_of_turn]
+
+        def tensor(ids: list[int]) -> torch.Tensor:
+            return torch.tensor(ids, dtype=torch.long, device=device)
+
+        return cls(
+            mask=mask,
+            pad=pad,
+            eos=tensor(eos),
+            never_predicted=tensor([mask, *eos] if config.logits_eos_inf else [mask]),
+            never_confident=tensor(ends if config.confidence_eos_eot_inf else []),
+        )
