@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """Train a Learn2PD filter for a model: its own outputs on training prompts, replayed by the oracle.
 
-    python examples/train_filter.py                       # the filter shipped with the small checkpoint
-    python examples/train_filter.py --num-prompts 200 --output my_filter
+python examples/train_filter.py                       # the filter shipped with the small checkpoint
+python examples/train_filter.py --num-prompts 200 --output my_filter
 """
 
 import argparse
@@ -57,6 +57,12 @@ def main(arguments: list[str] | None = None) -> None:
             f"{options.max_new_tokens}; threshold for a precision of {options.precision} on held-out steps."
         },
     )
+    if Path(options.output).resolve() == (Path(options.model) / "unmasking_filter").resolve():
+        # `generate` finds a filter in the model's own repository; from now on it is used without being asked for.
+        model.generation_config.update(
+            decoding="learn2pd", block_length=options.block_length, max_new_tokens=options.max_new_tokens
+        )
+        model.generation_config.save_pretrained(options.model)
     with torch.no_grad():
         accepted = (filter(trajectories.confidence).sigmoid() > filter.threshold) & trajectories.masked
     right = (accepted & trajectories.correct).sum() / accepted.sum().clamp(min=1)

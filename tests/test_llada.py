@@ -70,6 +70,12 @@ def test_a_config_made_here_is_saved_with_official_names_and_loads_again(tmp_pat
     assert loaded.tie_word_embeddings is True and loaded.embedding_size == 40
 
 
+def test_official_nulls_mean_what_the_official_code_makes_of_them():
+    nulls = {"mlp_hidden_size": None, "n_kv_heads": None, "bias_for_layer_norm": None, "multi_query_attention": False}
+    config = LladaConfig(**OFFICIAL | nulls)
+    assert (config.intermediate_size, config.num_key_value_heads) == (4 * 64, 4)
+
+
 def test_defaults_describe_llada_8b():
     with torch.device("meta"):
         model = LladaForMaskedDiffusion(LladaConfig())

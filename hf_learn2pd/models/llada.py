@@ -95,15 +95,16 @@ class LladaConfig(LlamaConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         for name, value in _ARCHITECTURE.items():
             given = kwargs.pop(name, value)
-            if given != value and not (given is None and value is False):
+            # The official code takes None, False and 0 alike.
+            if (given or None) != (value or None):
                 raise ValueError(f"`{name}` must be {value!r} for a LLaDA model here (got {given!r})")
+        if "mlp_hidden_size" in kwargs and kwargs["mlp_hidden_size"] is None:
+            kwargs["mlp_hidden_size"] = kwargs.get("mlp_ratio", 4) * kwargs.get("d_model", self.hidden_size)
         # Official names are translated before `LlamaConfig` derives `head_dim` from what would still be defaults.
         for official, llama in _OFFICIAL_TO_LLAMA.items():
             if kwargs.get(official) is not None:
                 setattr(self, llama, kwargs[official])
             kwargs.pop(official, None)
-        if "mlp_ratio" in kwargs and self.intermediate_size is None:
-            self.intermediate_size = kwargs["mlp_ratio"] * self.hidden_size
         if self.end_of_turn_token_id is None and self.vocab_size == 126464:
             self.end_of_turn_token_id = 126348
         embedding_size = kwargs.pop("embedding_size", None)
