@@ -87,9 +87,7 @@ def test_quickstart_takes_a_question_and_notes_unknown_words(capsys):
 
 
 def test_train_filter_saves_a_filter_that_generate_takes(model, tokenizer, tmp_path, capsys):
-    train_filter.main(
-        ["--num-prompts", "8", "--max-new-tokens", "64", "--output", str(tmp_path), "--batch-size", "4"]
-    )
+    train_filter.main(["--num-prompts", "8", "--max-new-tokens", "64", "--output", str(tmp_path), "--batch-size", "4"])
     assert "precision" in capsys.readouterr().out
     assert "oracle steps over 8 prompts" in (tmp_path / "README.md").read_text()
     assert UnmaskingFilter.from_pretrained(tmp_path).base_model == "tiny_llada"

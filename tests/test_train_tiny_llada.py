@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
 import train_tiny_llada
-from tiny_batches import difficulty_at, make_batches, mask_batch
+from tasks import FAMILIES
+from tiny_batches import curriculum_at, make_batches, mask_batch
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_only_masked_answer_tokens_are_learned(toy_options):
 
 
 def test_curriculum_widens_from_copying_to_everything():
-    assert difficulty_at(0.0) == (0.0, True)
-    assert difficulty_at(1.0) == (1.0, False)
-    values = [difficulty_at(progress / 10)[0] for progress in range(1, 11)]
-    assert values == sorted(values)
+    assert curriculum_at(0.0) == {name: (family.weight, 0.0) for name, family in FAMILIES.items() if family.copying}
+    assert curriculum_at(1.0) == {name: (family.weight, 1.0) for name, family in FAMILIES.items()}
+    numbers = [len(curriculum_at(progress / 20)) for progress in range(21)]
+    assert numbers == sorted(numbers)

@@ -1,0 +1,386 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""Worked-step tasks with checkable answers: what the small checkpoint is trained on and tested with.
+
+Every sample is a short question and an answer of several steps that closes with "the answer is ...". Two kinds of
+tokens make the answers a test of decoding. *Computed* tokens (totals, carries, next stops) follow from earlier steps
+and cannot be guessed before those. *Free wording* (so / thus / hence) is drawn at random with skewed probabilities, as
+in natural text: a model is never sure of it, yet its favourite never changes.
+
+A sample is a pure function of (seed, index, split). Whether a prompt may occur in training is decided by a hash of its
+text, so no prompt is ever in both splits, whatever the seeds.
+"""
+
+import hashlib
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from task_words import COLOURS, DIGITS, DIRECTIONS, KINDS, LETTERS, NAMES, ORDINALS, PLURALS, THINGS, TURNS, WORDINGS
+
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "Sample",
+    "drill_sample",
+    "final_answer",
+    "is_correct",
+    "lookup_sample",
+    "repeat_sample",
+    "split_of",
+    "task_sample",
+]
+
+# One prompt in this many is held out of training.
+HELD_OUT_SHARE = 16
+
+
+@dataclass(frozen=True)
+class Sample:
+    """
+    One question with its worked answer.
+
+    Args:
+        family (`str`): Name of the task family.
+        prompt (`str`): The question.
+        answer (`str`): The worked steps, closed by "the answer is ...".
+    """
+
+    family: str
+    prompt: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """
+    One kind of task.
+
+    Args:
+        build (`Callable[[random.Random, int], tuple[str, str]]`): Writes prompt and answer of a given size.
+        smallest (`int`): Fewest steps.
+        largest (`int`): Most steps.
+        weight (`float`, defaults to 1.0): Relative frequency in the mix.
+        copying (`bool`, defaults to `False`): Whether the answer mostly copies the prompt; such families come first in
+            the curriculum, because the circuits for copying serve all others.
+    """
+
+    build: Callable[[random.Random, int], tuple[str, str]]
+    smallest: int
+    largest: int
+    weight: float = 1.0
+    copying: bool = False
+
+
+def _say(rng: random.Random, meaning: str) -> str:
+    words, weights = WORDINGS[meaning]
+    return rng.choices(words, weights)[0]
+
+
+def _close(rng: random.Random, answer: str) -> str:
+    return f"{_say(rng, 'so')} the answer is {answer}."
+
+
+def _reverse(rng: random.Random, size: int) -> tuple[str, str]:
+    items = rng.sample(THINGS, size)
+    backwards = items[::-1]
+    steps = [f"the last is {backwards[0]}"]
+    steps += [f"before it {_say(rng, 'stands')} {item}" for item in backwards[1:]]
+    return f"reverse the list {', '.join(items)}.", f"{', '.join(steps)}. {_close(rng, ' '.join(backwards))}"
+
+
+def _change(rng: random.Random, value: int) -> tuple[bool, int, int]:
+    """Draws an addition or subtraction that keeps `value` within one digit: (is an addition, amount, result)."""
+    adds = rng.random() < (9 - value) / 9
+    amount = rng.randint(1, 9 - value if adds else value)
+    return adds, amount, value + amount if adds else value - amount
+
+
+def _total(rng: random.Random, size: int) -> tuple[str, str]:
+    value = rng.randint(0, 9)
+    orders, steps = [], []
+    start = value
+    for ordinal in ORDINALS[:size]:
+        adds, amount, result = _change(rng, value)
+        order = f"{ordinal} {'add' if adds else 'take'} {amount}"
+        orders.append(order)
+        steps.append(f"{order}: {value} {'plus' if adds else 'minus'} {amount} {_say(rng, 'is')} {result}.")
+        value = result
+    prompt = f"start at {start}. {', '.join(orders)}. what is the total?"
+    return prompt, f"{' '.join(steps)} {_close(rng, str(value))}"
+
+
+def _compare(rng: random.Random, size: int) -> tuple[str, str]:
+    names = rng.sample(NAMES, size + 1)
+    things = rng.choice(PLURALS)
+    value = rng.randint(1, 9)
+    facts, steps = [f"{names[0]} has {value} {things}."], [f"{names[0]} has {value}."]
+    for before, name in pairwise(names):
+        adds, amount, result = _change(rng, value)
+        fact = f"{name} has {amount} {'more' if adds else 'fewer'} than {before}"
+        facts.append(f"{fact}.")
+        sign = "plus" if adds else "minus"
+        steps.append(f"{fact}, {_say(rng, 'so')} {value} {sign} {amount} {_say(rng, 'is')} {result}.")
+        value = result
+    return f"{' '.join(facts)} how many has {names[-1]}?", f"{' '.join(steps)} {_close(rng, str(value))}"
+
+
+def _route(rng: random.Random, size: int) -> tuple[str, str]:
+    stops = rng.sample(LETTERS, rng.randint(5, 9))
+    targets = dict(zip(stops, stops[1:] + stops[:1], strict=True))
+    place = rng.choice(stops)
+    roads = [f"{stop} to {targets[stop]}" for stop in rng.sample(stops, len(stops))]
+    prompt = f"roads: {', '.join(roads)}. from {place}, where are you after the {ORDINALS[size - 1]} move?"
+    steps = []
+    for ordinal in ORDINALS[:size]:
+        steps.append(f"{ordinal} move: from {place} {_say(rng, 'go')} to {targets[place]}.")
+        place = targets[place]
+    return prompt, f"{' '.join(steps)} {_close(rng, place)}"
+
+
+def _turned(direction: str, turn: str) -> str:
+    return DIRECTIONS[(DIRECTIONS.index(direction) + TURNS[turn]) % len(DIRECTIONS)]
+
+
+def _turns(rng: random.Random, size: int) -> tuple[str, str]:
+    name, direction = rng.choice(NAMES), rng.choice(DIRECTIONS)
+    start = direction
+    orders, steps = [], []
+    for ordinal in ORDINALS[:size]:
+        turn = rng.choice(list(TURNS))
+        orders.append(f"{ordinal} turn {turn}")
+        steps.append(f"{ordinal} turn {turn}, {_say(rng, 'so')} from {direction} to {_turned(direction, turn)}.")
+        direction = _turned(direction, turn)
+    prompt = f"{name} faces {start}. {', '.join(orders)}. where does {name} face?"
+    return prompt, f"{' '.join(steps)} {_close(rng, direction)}"
+
+
+def _count(rng: random.Random, size: int) -> tuple[str, str]:
+    names = rng.sample(NAMES, size)
+    wanted, *others = rng.sample(COLOURS, 3)
+    count = 0
+    facts, steps = [], []
+    for name in names:
+        colour = wanted if count < 9 and rng.random() < 0.45 else rng.choice(others)
+        count += colour == wanted
+        facts.append(f"{name} likes {colour}")
+        steps.append(f"{name} likes {colour}, {_say(rng, 'so')} the count is {count}.")
+    return f"{', '.join(facts)}. how many like {wanted}?", f"{' '.join(steps)} {_close(rng, str(count))}"
+
+
+def _best(rng: random.Random, size: int) -> tuple[str, str]:
+    names, scores = rng.sample(NAMES, size), rng.sample(range(10), size)
+    leader, most = names[0], scores[0]
+    steps = [f"{leader} has {most}, {_say(rng, 'so')} {leader} {_say(rng, 'leads')} with {most}."]
+    for name, score in zip(names[1:], scores[1:], strict=True):
+        relation = f"{'more' if score > most else 'fewer'} than {most}"
+        if score > most:
+            leader, most = name, score
+        steps.append(f"{name} has {score}, {relation}, {_say(rng, 'so')} {leader} {_say(rng, 'leads')} with {most}.")
+    facts = [f"{name} has {score}" for name, score in zip(names, scores, strict=True)]
+    return f"{', '.join(facts)}. who has the most?", f"{' '.join(steps)} {_close(rng, leader)}"
+
+
+def _keep(rng: random.Random, size: int) -> tuple[str, str]:
+    wanted = rng.choice(list(KINDS))
+    # At least one item is kept: an empty answer could not be told from a missing one.
+    items = [rng.choice(KINDS[wanted])]
+    items += rng.sample([thing for thing in THINGS if thing not in items], size - 1)
+    rng.shuffle(items)
+    kept, steps = [], []
+    for item in items:
+        kind = next(kind for kind, words in KINDS.items() if item in words)
+        steps.append(f"{item} is {kind}, {_say(rng, 'keep' if kind == wanted else 'drop')} it.")
+        if kind == wanted:
+            kept.append(item)
+    return f"keep the {wanted}s: {', '.join(items)}.", f"{' '.join(steps)} {_close(rng, ' '.join(kept))}"
+
+
+def _next_letter(letter: str) -> str:
+    return LETTERS[(LETTERS.index(letter) + 1) % len(LETTERS)]
+
+
+def _shift(rng: random.Random, size: int) -> tuple[str, str]:
+    letters = rng.sample(LETTERS, size)
+    shifted = [_next_letter(letter) for letter in letters]
+    steps = [f"{new} {_say(rng, 'follows')} {old}." for old, new in zip(letters, shifted, strict=True)]
+    return f"shift the letters {' '.join(letters)}.", f"{' '.join(steps)} {_close(rng, ' '.join(shifted))}"
+
+
+def _owner(rng: random.Random, size: int) -> tuple[str, str]:
+    names, things = rng.sample(NAMES, size), rng.sample(THINGS, size)
+    rows = [(name, rng.choice(COLOURS), thing) for name, thing in zip(names, things, strict=True)]
+    asked = rng.sample(rows, max(2, size - 1))
+    steps = [f"{name} {_say(rng, 'has')} the {colour} {thing}." for name, colour, thing in asked]
+    question = f"who has the {', the '.join(thing for _, _, thing in asked)}?"
+    prompt = f"{', '.join(' '.join(row) for row in rows)}. {question}"
+    return prompt, f"{' '.join(steps)} {_close(rng, ' '.join(name for name, _, _ in asked))}"
+
+
+FAMILIES: dict[str, Family] = {
+    "reverse": Family(_reverse, 4, 12, weight=0.8, copying=True),
+    "owner": Family(_owner, 3, 10, weight=0.8, copying=True),
+    "route": Family(_route, 4, 12, copying=True),
+    "keep": Family(_keep, 4, 14, copying=True),
+    "shift": Family(_shift, 4, 12, weight=0.7, copying=True),
+    "count": Family(_count, 4, 12),
+    "turns": Family(_turns, 4, 12),
+    "total": Family(_total, 4, 12, weight=1.3),
+    "compare": Family(_compare, 2, 8),
+    "best": Family(_best, 3, 10, weight=1.3),
+}
+
+
+def split_of(prompt: str) -> str:
+    """
+    Tells which split a prompt belongs to, from its text alone.
+
+    Args:
+        prompt (`str`): The question.
+
+    Returns:
+        `str`: `"train"` or `"test"`.
+    """
+    digest = hashlib.sha256(prompt.encode()).digest()
+    return "test" if digest[0] % HELD_OUT_SHARE == 0 else "train"
+
+
+def task_sample(
+    seed: int,
+    index: int,
+    split: str = "train",
+    family: str | None = None,
+    difficulty: float = 1.0,
+    copying: bool = False,
+) -> Sample:
+    """
+    Writes one sample; the same arguments always give the same one.
+
+    Args:
+        seed (`int`): Names the stream of samples.
+        index (`int`): Position in the stream.
+        split (`str`, defaults to `"train"`): `"train"` or `"test"`; their prompts are disjoint.
+        family (`str`, *optional*): A key of `FAMILIES`. Drawn by weight when not given.
+        difficulty (`float`, defaults to 1.0): From 0 (the fewest steps only) to 1 (all numbers of steps).
+        copying (`bool`, defaults to `False`): Draw from the copying families only.
+
+    Returns:
+        [`Sample`]: The question and its worked answer.
+    """
+    rng = random.Random(f"{seed}/{split}/{index}")
+    if family is None:
+        names = [name for name, entry in FAMILIES.items() if entry.copying or not copying]
+        family = rng.choices(names, [FAMILIES[name].weight for name in names])[0]
+    entry = FAMILIES[family]
+    largest = entry.smallest + round((entry.largest - entry.smallest) * difficulty)
+    while True:
+        prompt, answer = entry.build(rng, rng.randint(entry.smallest, largest))
+        if split_of(prompt) == split:
+            return Sample(family, prompt, answer)
+
+
+def _fact(rng: random.Random) -> tuple[str, str]:
+    """Draws one fixed fact: what to ask, and its statement in the words that the task answers use."""
+    kind = rng.choice(["change", "change", "change", "change", "letter", "turn", "turn", "kind", "kind", "order"])
+    if kind == "change":
+        value = rng.randint(0, 9)
+        adds, amount, result = _change(rng, value)
+        question = f"{value} {'plus' if adds else 'minus'} {amount}"
+        return question, f"{question} {_say(rng, 'is')} {result}"
+    if kind == "letter":
+        letter = rng.choice(LETTERS)
+        return f"shift {letter}", f"{_next_letter(letter)} {_say(rng, 'follows')} {letter}"
+    if kind == "turn":
+        direction, turn = rng.choice(DIRECTIONS), rng.choice(list(TURNS))
+        question = f"turn {turn}, {_say(rng, 'so')} from {direction}"
+        return question, f"{question} to {_turned(direction, turn)}"
+    if kind == "kind":
+        name = rng.choice(list(KINDS))
+        thing = rng.choice(KINDS[name])
+        return thing, f"{thing} is {name}"
+    one, other = rng.sample(range(10), 2)
+    return f"{one} and {other}", f"has {one}, {'more' if one > other else 'fewer'} than {other}"
+
+
+def drill_sample(seed: int, index: int) -> Sample:
+    """
+    Writes a handful of fixed facts (sums, next letters, turns, ...) as one short training sample.
+
+    Args:
+        seed (`int`): Names the stream of samples.
+        index (`int`): Position in the stream.
+
+    Returns:
+        [`Sample`]: A sample of family `"drill"`, which is no part of the evaluation mix.
+    """
+    rng = random.Random(f"{seed}/drill/{index}")
+    facts = [_fact(rng) for _ in range(rng.randint(2, 6))]
+    questions, statements = zip(*facts, strict=True)
+    return Sample("drill", f"facts: {', '.join(questions)}.", " ".join(f"{statement}." for statement in statements))
+
+
+def repeat_sample(seed: int, index: int) -> Sample:
+    """
+    Writes a list to be repeated word by word, the shortest way to learn how to copy.
+
+    Args:
+        seed (`int`): Names the stream of samples.
+        index (`int`): Position in the stream.
+
+    Returns:
+        [`Sample`]: A sample of family `"repeat"`, which is no part of the evaluation mix.
+    """
+    rng = random.Random(f"{seed}/repeat/{index}")
+    pool = rng.choice([THINGS, LETTERS, NAMES, DIGITS, THINGS + LETTERS + NAMES])
+    items = ", ".join(rng.sample(pool, rng.randint(3, min(12, len(pool)))))
+    return Sample("repeat", f"repeat {items}.", f"{items}.")
+
+
+def lookup_sample(seed: int, index: int) -> Sample:
+    """
+    Writes pairs to be looked up in another order, the shortest way to learn to find what stands beside a word.
+
+    Args:
+        seed (`int`): Names the stream of samples.
+        index (`int`): Position in the stream.
+
+    Returns:
+        [`Sample`]: A sample of family `"lookup"`, which is no part of the evaluation mix.
+    """
+    rng = random.Random(f"{seed}/lookup/{index}")
+    size = rng.randint(3, 9)
+    keys, values = (rng.sample(rng.choice([LETTERS, NAMES, THINGS]), size) for _ in range(2))
+    pairs = [f"{key} to {value}" for key, value in zip(keys, values, strict=True)]
+    asked = rng.sample(range(size), size)
+    prompt = f"roads: {', '.join(pairs)}. from {', '.join(keys[number] for number in asked)}."
+    return Sample("lookup", prompt, " ".join(f"from {pairs[number]}." for number in asked))
+
+
+def final_answer(text: str) -> str | None:
+    """
+    Finds the final answer of a worked text.
+
+    Args:
+        text (`str`): Worked steps in any wording.
+
+    Returns:
+        `str | None`: What stands between the last "answer is" and its full stop, in lower case and single spaces;
+        `None` when there is no such statement.
+    """
+    found = re.findall(r"answer is ([^.]*)\.", text.lower())
+    return " ".join(found[-1].split()) if found else None
+
+
+def is_correct(sample: Sample, text: str) -> bool:
+    """
+    Checks a worked text by its final answer.
+
+    Args:
+        sample ([`Sample`]): The question with its gold answer.
+        text (`str`): What a model wrote.
+
+    Returns:
+        `bool`: Whether the final answers agree word by word; the steps before may be worded freely.
+    """
+    return final_answer(text) == final_answer(sample.answer)
