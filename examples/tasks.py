@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from task_words import COLOURS, DIGITS, DIRECTIONS, KINDS, LETTERS, NAMES, ORDINALS, PLURALS, THINGS, TURNS, WORDINGS
+from task_words import DIGITS, DIRECTIONS, KINDS, LETTERS, NAMES, ORDINALS, PLURALS, THINGS, TURNS, WORDINGS
 
 __all__ = [
     "FAMILIES",
@@ -26,7 +26,6 @@ __all__ = [
     "drill_sample",
     "final_answer",
     "is_correct",
-    "lookup_sample",
     "repeat_sample",
     "split_of",
     "task_sample",
@@ -126,19 +125,6 @@ def _compare(rng: random.Random, size: int) -> tuple[str, str]:
     return f"{' '.join(facts)} how many has {names[-1]}?", f"{' '.join(steps)} {_close(rng, str(value))}"
 
 
-def _route(rng: random.Random, size: int) -> tuple[str, str]:
-    stops = rng.sample(LETTERS, rng.randint(5, 9))
-    targets = dict(zip(stops, stops[1:] + stops[:1], strict=True))
-    place = rng.choice(stops)
-    roads = [f"{stop} to {targets[stop]}" for stop in rng.sample(stops, len(stops))]
-    prompt = f"roads: {', '.join(roads)}. from {place}, where are you after the {ORDINALS[size - 1]} move?"
-    steps = []
-    for ordinal in ORDINALS[:size]:
-        steps.append(f"{ordinal} move: from {place} {_say(rng, 'go')} to {targets[place]}.")
-        place = targets[place]
-    return prompt, f"{' '.join(steps)} {_close(rng, place)}"
-
-
 def _turned(direction: str, turn: str) -> str:
     return DIRECTIONS[(DIRECTIONS.index(direction) + TURNS[turn]) % len(DIRECTIONS)]
 
@@ -156,19 +142,6 @@ def _turns(rng: random.Random, size: int) -> tuple[str, str]:
     return prompt, f"{' '.join(steps)} {_close(rng, direction)}"
 
 
-def _count(rng: random.Random, size: int) -> tuple[str, str]:
-    names = rng.sample(NAMES, size)
-    wanted, *others = rng.sample(COLOURS, 3)
-    count = 0
-    facts, steps = [], []
-    for name in names:
-        colour = wanted if count < 9 and rng.random() < 0.45 else rng.choice(others)
-        count += colour == wanted
-        facts.append(f"{name} likes {colour}")
-        steps.append(f"{name} likes {colour}, {_say(rng, 'so')} the count is {count}.")
-    return f"{', '.join(facts)}. how many like {wanted}?", f"{' '.join(steps)} {_close(rng, str(count))}"
-
-
 def _best(rng: random.Random, size: int) -> tuple[str, str]:
     names, scores = rng.sample(NAMES, size), rng.sample(range(10), size)
     leader, most = names[0], scores[0]
@@ -182,21 +155,6 @@ def _best(rng: random.Random, size: int) -> tuple[str, str]:
     return f"{', '.join(facts)}. who has the most?", f"{' '.join(steps)} {_close(rng, leader)}"
 
 
-def _keep(rng: random.Random, size: int) -> tuple[str, str]:
-    wanted = rng.choice(list(KINDS))
-    # At least one item is kept: an empty answer could not be told from a missing one.
-    items = [rng.choice(KINDS[wanted])]
-    items += rng.sample([thing for thing in THINGS if thing not in items], size - 1)
-    rng.shuffle(items)
-    kept, steps = [], []
-    for item in items:
-        kind = next(kind for kind, words in KINDS.items() if item in words)
-        steps.append(f"{item} is {kind}, {_say(rng, 'keep' if kind == wanted else 'drop')} it.")
-        if kind == wanted:
-            kept.append(item)
-    return f"keep the {wanted}s: {', '.join(items)}.", f"{' '.join(steps)} {_close(rng, ' '.join(kept))}"
-
-
 def _next_letter(letter: str) -> str:
     return LETTERS[(LETTERS.index(letter) + 1) % len(LETTERS)]
 
@@ -208,23 +166,9 @@ def _shift(rng: random.Random, size: int) -> tuple[str, str]:
     return f"shift the letters {' '.join(letters)}.", f"{' '.join(steps)} {_close(rng, ' '.join(shifted))}"
 
 
-def _owner(rng: random.Random, size: int) -> tuple[str, str]:
-    names, things = rng.sample(NAMES, size), rng.sample(THINGS, size)
-    rows = [(name, rng.choice(COLOURS), thing) for name, thing in zip(names, things, strict=True)]
-    asked = rng.sample(rows, max(2, size - 1))
-    steps = [f"{name} {_say(rng, 'has')} the {colour} {thing}." for name, colour, thing in asked]
-    question = f"who has the {', the '.join(thing for _, _, thing in asked)}?"
-    prompt = f"{', '.join(' '.join(row) for row in rows)}. {question}"
-    return prompt, f"{' '.join(steps)} {_close(rng, ' '.join(name for name, _, _ in asked))}"
-
-
 FAMILIES: dict[str, Family] = {
     "reverse": Family(_reverse, 4, 12, weight=0.8, copying=True),
-    "owner": Family(_owner, 3, 10, weight=0.8, copying=True),
-    "route": Family(_route, 4, 12, copying=True),
-    "keep": Family(_keep, 4, 14, copying=True),
     "shift": Family(_shift, 4, 12, weight=0.7, copying=True),
-    "count": Family(_count, 4, 12),
     "turns": Family(_turns, 4, 12),
     "total": Family(_total, 4, 12, weight=1.3),
     "compare": Family(_compare, 2, 8),
@@ -335,26 +279,6 @@ def repeat_sample(seed: int, index: int) -> Sample:
     pool = rng.choice([THINGS, LETTERS, NAMES, DIGITS, THINGS + LETTERS + NAMES])
     items = ", ".join(rng.sample(pool, rng.randint(3, min(12, len(pool)))))
     return Sample("repeat", f"repeat {items}.", f"{items}.")
-
-
-def lookup_sample(seed: int, index: int) -> Sample:
-    """
-    Writes pairs to be looked up in another order, the shortest way to learn to find what stands beside a word.
-
-    Args:
-        seed (`int`): Names the stream of samples.
-        index (`int`): Position in the stream.
-
-    Returns:
-        [`Sample`]: A sample of family `"lookup"`, which is no part of the evaluation mix.
-    """
-    rng = random.Random(f"{seed}/lookup/{index}")
-    size = rng.randint(3, 9)
-    keys, values = (rng.sample(rng.choice([LETTERS, NAMES, THINGS]), size) for _ in range(2))
-    pairs = [f"{key} to {value}" for key, value in zip(keys, values, strict=True)]
-    asked = rng.sample(range(size), size)
-    prompt = f"roads: {', '.join(pairs)}. from {', '.join(keys[number] for number in asked)}."
-    return Sample("lookup", prompt, " ".join(f"from {pairs[number]}." for number in asked))
 
 
 def final_answer(text: str) -> str | None:

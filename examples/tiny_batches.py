@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from tasks import FAMILIES, Sample, drill_sample, lookup_sample, repeat_sample, task_sample
+from tasks import FAMILIES, Sample, drill_sample, repeat_sample, task_sample
 from transformers import PreTrainedTokenizerFast
 
 __all__ = ["LONGEST_CANVAS", "Batch", "curriculum_at", "drills_at", "make_batches", "mask_batch"]
@@ -75,12 +75,11 @@ def drills_at(progress: float) -> list[tuple[float, Callable[[int, int], Sample]
         progress (`float`): Part of the run that is done, 0 to 1.
 
     Returns:
-        `list[tuple[float, Callable]]`: Shares of lists to repeat, pairs to look up and fixed facts, with their makers.
+        `list[tuple[float, Callable]]`: Shares of lists to repeat and of fixed facts, with their makers.
     """
     early = max(0.0, 1 - max(0.0, progress - FIRST_ENTRANCE) / (REPEATS_FALL_UNTIL - FIRST_ENTRANCE))
     facts = 0.0 if progress < FIRST_ENTRANCE else 0.25 if progress < DRILLS_UNTIL else 0.08
-    lookups = 0.15 if progress < DRILLS_UNTIL else 0.04
-    return [(0.03 + 0.3 * early, repeat_sample), (lookups, lookup_sample), (facts, drill_sample)]
+    return [(0.03 + 0.3 * early, repeat_sample), (facts, drill_sample)]
 
 
 def _draw_sample(options: argparse.Namespace, index: int, progress: float) -> Sample:
