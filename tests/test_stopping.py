@@ -2,7 +2,8 @@
 import pytest
 import torch
 from conftest import EOT, ScriptedModel
-from transformers import MaxTimeCriteria, StoppingCriteria, StoppingCriteriaList
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import MaxTimeCriteria, PreTrainedTokenizerFast, StoppingCriteria, StoppingCriteriaList
 
 from hf_learn2pd import EndOfTextCriteria, Threshold
 from hf_learn2pd.special_tokens import SpecialTokens
@@ -81,6 +82,19 @@ def test_user_criteria_stop_at_block_ends_as_if_written_token_by_token():
     assert output.sequences.tolist() == [[1, 2, 5, 6]]
     assert output.nfe.tolist() == [1]
     assert output.tokens_per_forward.item() == 2
+
+
+def test_stop_strings_end_a_text_inside_a_block():
+    alphabet = {character: number for number, character in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    model = ScriptedModel([5, 6, 7, 8, 3, 4], [0.99] * 6)
+    output = model.run(
+        decoding=Threshold(0.9), block_length=4, stop_strings=tokenizer.decode([6, 7]), tokenizer=tokenizer
+    )
+    assert output.sequences.tolist() == [[1, 2, 5, 6, 7]]
 
 
 def test_stopped_rows_are_padded_to_the_longest():
