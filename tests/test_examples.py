@@ -51,7 +51,7 @@ def test_the_checkpoint_answers_held_out_questions_with_its_stored_options(model
     right = sum(is_correct(sample, text) for sample, text in zip(samples, texts, strict=True))
     assert right >= 18
     # One token per step would need more passes than the answers have tokens.
-    assert output.tokens_per_forward.mean() > 2
+    assert output.tokens_per_forward.mean() > 4
 
 
 def test_a_text_streamer_prints_the_answer(model, tokenizer, capsys):

@@ -143,7 +143,9 @@ class UnmaskingFilter(
         """
         names = ("block_length", "hidden_size", "threshold", "base_model")
         kwargs["config"] = {name: getattr(self, name) for name in names} | (kwargs.get("config") or {})
-        kwargs["model_card_kwargs"] = {"filter": self} | (kwargs.get("model_card_kwargs") or {})
+        parameters = f"{sum(parameter.numel() for parameter in self.parameters()):,}"
+        card = {"filter": self, "parameters": parameters}
+        kwargs["model_card_kwargs"] = card | (kwargs.get("model_card_kwargs") or {})
         directory = Path(save_directory)
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as temporary:
