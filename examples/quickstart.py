@@ -2,7 +2,7 @@
 """Ask a small LLaDA that is trained on worked-step tasks, and compare how many forward passes each decoder needs.
 
 python examples/quickstart.py                                  # a few held-out questions
-python examples/quickstart.py "reverse: red, blue, green."     # your own
+python examples/quickstart.py "reverse the list cat, dog, owl."  # your own
 python examples/quickstart.py --num-prompts 400                # the table of the README
 """
 

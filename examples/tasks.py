@@ -17,7 +17,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from task_words import DIGITS, DIRECTIONS, KINDS, LETTERS, NAMES, ORDINALS, PLURALS, THINGS, TURNS, WORDINGS
+from task_words import (
+    DIGITS,
+    DIRECTIONS,
+    KINDS,
+    LETTERS,
+    NAMES,
+    ORDINALS,
+    PLURALS,
+    THINGS,
+    TURNS,
+    WORDINGS,
+)
 
 __all__ = [
     "FAMILIES",
@@ -155,24 +166,53 @@ def _best(rng: random.Random, size: int) -> tuple[str, str]:
     return f"{', '.join(facts)}. who has the most?", f"{' '.join(steps)} {_close(rng, leader)}"
 
 
-def _next_letter(letter: str) -> str:
-    return LETTERS[(LETTERS.index(letter) + 1) % len(LETTERS)]
+def _latest(rng: random.Random, size: int) -> tuple[str, str]:
+    wanted = rng.choice(list(KINDS))
+    latest = rng.choice(KINDS[wanted])
+    # The first item is of the wanted kind, so that there is a latest one from the first step on.
+    items = [latest, *rng.sample([thing for thing in THINGS if thing != latest], size - 1)]
+    steps = []
+    for item in items:
+        kind = next(kind for kind, words in KINDS.items() if item in words)
+        latest = item if kind == wanted else latest
+        steps.append(f"{item} is {kind}, {_say(rng, 'so')} the {wanted} is {latest}.")
+    return f"what is the last {wanted}? {', '.join(items)}.", f"{' '.join(steps)} {_close(rng, latest)}"
+
+
+def _neighbour(letter: str, side: str) -> str:
+    return LETTERS[(LETTERS.index(letter) + (1 if side == "after" else -1)) % len(LETTERS)]
 
 
 def _shift(rng: random.Random, size: int) -> tuple[str, str]:
     letters = rng.sample(LETTERS, size)
-    shifted = [_next_letter(letter) for letter in letters]
+    shifted = [_neighbour(letter, "after") for letter in letters]
     steps = [f"{new} {_say(rng, 'follows')} {old}." for old, new in zip(letters, shifted, strict=True)]
     return f"shift the letters {' '.join(letters)}.", f"{' '.join(steps)} {_close(rng, ' '.join(shifted))}"
 
 
+def _alphabet(rng: random.Random, size: int) -> tuple[str, str]:
+    letter = rng.choice(LETTERS)
+    start = letter
+    orders, steps = [], []
+    for ordinal in ORDINALS[:size]:
+        side = rng.choice(["after", "before"])
+        orders.append(f"{ordinal} {side}")
+        neighbour = _neighbour(letter, side)
+        steps.append(f"{ordinal} {side} {letter} {_say(rng, 'is')} {neighbour}.")
+        letter = neighbour
+    prompt = f"start at {start}. {', '.join(orders)}. what is the letter?"
+    return prompt, f"{' '.join(steps)} {_close(rng, letter)}"
+
+
 FAMILIES: dict[str, Family] = {
-    "reverse": Family(_reverse, 4, 12, weight=0.8, copying=True),
-    "shift": Family(_shift, 4, 12, weight=0.7, copying=True),
+    "reverse": Family(_reverse, 4, 12, weight=0.6, copying=True),
+    "shift": Family(_shift, 4, 12, weight=0.6, copying=True),
     "turns": Family(_turns, 4, 12),
-    "total": Family(_total, 4, 12, weight=1.3),
+    "total": Family(_total, 4, 12, weight=1.2),
     "compare": Family(_compare, 2, 8),
-    "best": Family(_best, 3, 10, weight=1.3),
+    "best": Family(_best, 4, 10),
+    "alphabet": Family(_alphabet, 4, 12),
+    "latest": Family(_latest, 5, 13, weight=1.2),
 }
 
 
@@ -226,7 +266,8 @@ def task_sample(
 
 def _fact(rng: random.Random) -> tuple[str, str]:
     """Draws one fixed fact: what to ask, and its statement in the words that the task answers use."""
-    kind = rng.choice(["change", "change", "change", "change", "letter", "turn", "turn", "kind", "kind", "order"])
+    kinds = {"change": 4, "letter": 1, "neighbour": 3, "turn": 2, "kind": 2, "order": 1}
+    kind = rng.choices(list(kinds), list(kinds.values()))[0]
     if kind == "change":
         value = rng.randint(0, 9)
         adds, amount, result = _change(rng, value)
@@ -234,7 +275,10 @@ def _fact(rng: random.Random) -> tuple[str, str]:
         return question, f"{question} {_say(rng, 'is')} {result}"
     if kind == "letter":
         letter = rng.choice(LETTERS)
-        return f"shift {letter}", f"{_next_letter(letter)} {_say(rng, 'follows')} {letter}"
+        return f"shift {letter}", f"{_neighbour(letter, 'after')} {_say(rng, 'follows')} {letter}"
+    if kind == "neighbour":
+        letter, side = rng.choice(LETTERS), rng.choice(["after", "before"])
+        return f"{side} {letter}", f"{side} {letter} {_say(rng, 'is')} {_neighbour(letter, side)}"
     if kind == "turn":
         direction, turn = rng.choice(DIRECTIONS), rng.choice(list(TURNS))
         question = f"turn {turn}, {_say(rng, 'so')} from {direction}"

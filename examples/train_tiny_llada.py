@@ -22,7 +22,7 @@ from tiny_batches import LONGEST_CANVAS, Batch, make_batches, mask_batch
 from tiny_tokenizer import build_tokenizer
 from torch.nn import functional
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_learn2pd import LladaConfig, LladaForMaskedDiffusion
 
@@ -107,7 +107,7 @@ class Trainer:
 
     def __init__(self, options: argparse.Namespace):
         self.options = options
-        self.position = Position()
+        self.position = Position(pool_progress=options.begin_at)
         self.device = torch.device(options.device)
         self.tokenizer = build_tokenizer()
         self.model = build_model(options, self.tokenizer)
@@ -129,8 +129,22 @@ class Trainer:
     def progress(self) -> float:
         """Part of the run that is done, 0 to 1: of its training time where that is limited, of its steps otherwise."""
         if self.options.minutes:
-            return min(1.0, self.position.seconds / (60 * self.options.minutes))
-        return min(1.0, self.position.step / self.options.steps)
+            done = self.position.seconds / (60 * self.options.minutes)
+        else:
+            done = self.position.step / self.options.steps
+        return min(1.0, self.options.begin_at + (1 - self.options.begin_at) * done)
+
+    def load_weights(self, directory: str) -> None:
+        """Takes over the weights of a checkpoint of the same sizes; embeddings go by word, new words stay random."""
+        vocabulary = AutoTokenizer.from_pretrained(directory).get_vocab()
+        weights = LladaForMaskedDiffusion.from_pretrained(directory).state_dict()
+        for name, parameter in self.model.named_parameters():
+            if name == "model.embed_tokens.weight":
+                for word, number in self.tokenizer.get_vocab().items():
+                    if word in vocabulary:
+                        parameter.data[number] = weights[name][vocabulary[word]]
+            else:
+                parameter.data.copy_(weights[name])
 
     def save(self) -> None:
         """Writes the state under a temporary name first: a run killed while saving keeps its previous state."""
@@ -223,6 +237,8 @@ def train(options: argparse.Namespace) -> float:
     trainer = Trainer(options)
     if Path(options.state).exists():
         trainer.restore()
+    elif options.weights:
+        trainer.load_weights(options.weights)
     trainer.model.train()
     average = None
     bar = tqdm(total=100.0, initial=round(100 * trainer.progress, 2), unit="%", disable=options.quiet)
@@ -278,6 +294,8 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--state", default="tiny_llada.state.safetensors", help="file to resume from")
     parser.add_argument("--steps", type=int, default=16000, help="length of the run")
     parser.add_argument("--minutes", type=float, default=0.0, help="length of the run in time; 0: `--steps` counts")
+    parser.add_argument("--weights", help="checkpoint directory to start from instead of random weights")
+    parser.add_argument("--begin-at", type=float, default=0.0, help="part of curriculum and schedule to skip, 0 to 1")
     parser.add_argument("--save-every", type=int, default=500, help="steps between two saved states")
     parser.add_argument("--samples", type=int, default=0, help="repeat this many samples; 0: never repeat")
     parser.add_argument("--pool-size", type=int, default=2048, help="samples sorted by length together")

@@ -80,9 +80,11 @@ def test_quickstart_takes_a_question_and_notes_unknown_words(capsys):
 
 
 def test_train_filter_saves_a_filter_that_generate_takes(model, tokenizer, tmp_path, capsys):
-    train_filter.main(["--num-prompts", "16", "--max-new-tokens", "96", "--output", str(tmp_path), "--batch-size", "4"])
-    assert "precision" in capsys.readouterr().out
-    assert "oracle steps over 16 prompts" in (tmp_path / "README.md").read_text()
+    arguments = ["--num-prompts", "16", "--calibration-prompts", "4", "--max-new-tokens", "96", "--batch-size", "4"]
+    train_filter.main([*arguments, "--output", str(tmp_path)])
+    printed, card = capsys.readouterr().out, (tmp_path / "README.md").read_text()
+    assert "precision" in printed and "| threshold | texts equal to stock, % | NFE |" in printed
+    assert "oracle steps over 16 prompts" in card and "99 % of 4 other training prompts" in card
     assert UnmaskingFilter.from_pretrained(tmp_path).base_model == "tiny_llada"
     inputs = inputs_of(tokenizer, [task_sample(7, 3, "test").prompt])
     assert isinstance(model.generate(**inputs, decoding="learn2pd", unmasking_filter=tmp_path), torch.Tensor)

@@ -60,14 +60,14 @@ def separable(samples=600, width=8):
 
 def test_training_finds_the_rule_and_repeats_itself():
     trajectories = separable()
-    filter = train_filter(trajectories, max_epochs=200, batch_size=64)
+    filter = train_filter(trajectories, epochs=200, batch_size=64)
     with torch.no_grad():
         accepted = filter(trajectories.confidence).sigmoid() > filter.threshold
     wrong = (accepted & ~trajectories.correct & trajectories.masked).sum()
     found = (accepted & trajectories.correct & trajectories.masked).sum()
     assert wrong <= 0.02 * found
     assert found >= 0.9 * (trajectories.correct & trajectories.masked).sum()
-    again = train_filter(trajectories, max_epochs=200, batch_size=64)
+    again = train_filter(trajectories, epochs=200, batch_size=64)
     assert all(torch.equal(a, b) for a, b in zip(filter.parameters(), again.parameters(), strict=True))
     assert filter.threshold == again.threshold
 
@@ -75,7 +75,7 @@ def test_training_finds_the_rule_and_repeats_itself():
 def test_labels_outside_the_mask_are_not_learned_from():
     trajectories = separable(100)
     flipped = Trajectories(trajectories.confidence, trajectories.masked, trajectories.correct ^ ~trajectories.masked)
-    one, other = (train_filter(each, max_epochs=3) for each in (trajectories, flipped))
+    one, other = (train_filter(each, epochs=3) for each in (trajectories, flipped))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 

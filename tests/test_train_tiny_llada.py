@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
+import tiny_tokenizer
 import train_tiny_llada
 from tasks import FAMILIES
 from tiny_batches import curriculum_at, make_batches, mask_batch
@@ -64,6 +65,29 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(toy_options, monkeypatch):
     expected, found = (load_file(options.state) for options in (uninterrupted, killed))
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_run_starts_from_the_weights_of_another_vocabulary_word_by_word(toy_options, monkeypatch):
+    words = tiny_tokenizer.vocabulary()
+    with monkeypatch.context() as patched:
+        patched.setattr(tiny_tokenizer, "vocabulary", lambda: [word for word in words[::-1] if word != "dog"])
+        first = toy_options("first", "--steps", "2")
+        train_tiny_llada.train(first)
+    source, vocabulary = AutoModelForCausalLM.from_pretrained(first.output), AutoTokenizer.from_pretrained(first.output)
+
+    options = toy_options("second", "--weights", first.output, "--begin-at", "0.5")
+    trainer = train_tiny_llada.Trainer(options)
+    assert trainer.progress == trainer.position.pool_progress == 0.5
+    embedding = trainer.model.model.embed_tokens.weight
+    dog = trainer.tokenizer.get_vocab()["dog"]
+    random = embedding[dog].clone()
+    trainer.load_weights(options.weights)
+    for name, parameter in trainer.model.named_parameters():
+        if parameter is not embedding:
+            assert torch.equal(parameter, source.state_dict()[name])
+    for word, number in trainer.tokenizer.get_vocab().items():
+        row = random if word == "dog" else source.model.embed_tokens.weight[vocabulary.get_vocab()[word]]
+        assert torch.equal(embedding[number], row), word
 
 
 def test_only_masked_answer_tokens_are_learned(toy_options):
