@@ -2,7 +2,7 @@
 """Worked-step tasks with checkable answers: what the small checkpoint is trained on and tested with.
 
 Every sample is a short question and an answer of several steps that closes with "the answer is ...". Two kinds of
-tokens make the answers a test of decoding. *Computed* tokens (totals, carries, next stops) follow from earlier steps
+tokens make the answers a test of decoding. *Computed* tokens (totals, directions, letters) follow from earlier steps
 and cannot be guessed before those. *Free wording* (so / thus / hence) is drawn at random with skewed probabilities, as
 in natural text: a model is never sure of it, yet its favourite never changes.
 
@@ -236,7 +236,6 @@ def task_sample(
     split: str = "train",
     family: str | None = None,
     difficulty: float = 1.0,
-    copying: bool = False,
 ) -> Sample:
     """
     Writes one sample; the same arguments always give the same one.
@@ -247,15 +246,13 @@ def task_sample(
         split (`str`, defaults to `"train"`): `"train"` or `"test"`; their prompts are disjoint.
         family (`str`, *optional*): A key of `FAMILIES`. Drawn by weight when not given.
         difficulty (`float`, defaults to 1.0): From 0 (the fewest steps only) to 1 (all numbers of steps).
-        copying (`bool`, defaults to `False`): Draw from the copying families only.
 
     Returns:
         [`Sample`]: The question and its worked answer.
     """
     rng = random.Random(f"{seed}/{split}/{index}")
     if family is None:
-        names = [name for name, entry in FAMILIES.items() if entry.copying or not copying]
-        family = rng.choices(names, [FAMILIES[name].weight for name in names])[0]
+        family = rng.choices(list(FAMILIES), [entry.weight for entry in FAMILIES.values()])[0]
     entry = FAMILIES[family]
     largest = entry.smallest + round((entry.largest - entry.smallest) * difficulty)
     while True:
