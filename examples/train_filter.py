@@ -33,12 +33,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", default=str(here / "tiny_llada"))
     parser.add_argument("--output", default=str(here / "tiny_llada" / "unmasking_filter"))
     parser.add_argument("--num-prompts", type=int, default=1000)
-    parser.add_argument("--calibration-prompts", type=int, default=200)
+    parser.add_argument("--calibration-prompts", type=int, default=400)
     parser.add_argument("--max-new-tokens", type=int, default=256)
     parser.add_argument("--block-length", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument(
-        "--agreement", type=float, default=0.995, help="share of texts that must equal the stock loop's"
+        "--agreement", type=float, default=0.9975, help="share of texts that must equal the stock loop's"
     )
     parser.add_argument("--base-model", default="tiny_llada", help="name of the model on the filter's card")
     options = parser.parse_args(arguments)
