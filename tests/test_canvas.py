@@ -51,6 +51,14 @@ def test_schedule_spreads_the_remainder_over_the_first_steps():
     assert counts == [2, 1, 1]
 
 
+def test_every_block_gets_a_step_however_few_there_are():
+    canvas = make([[1]], length=8, block=4, steps=1)
+    assert canvas.scheduled.item() == 4
+    unmask_all(canvas, [0])
+    canvas.next_blocks()
+    assert canvas.scheduled.item() == 4
+
+
 def test_padding_is_neither_attended_nor_counted_in_positions():
     canvas = make([[9, 1], [3, 4]], mask=[[0, 1], [1, 1]], length=2)
     assert canvas.attention_mask.tolist() == [[0, 1, 1, 1], [1, 1, 1, 1]]

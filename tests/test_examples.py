@@ -84,7 +84,7 @@ def test_train_filter_saves_a_filter_that_generate_takes(model, tokenizer, tmp_p
     train_filter.main([*arguments, "--output", str(tmp_path)])
     printed, card = capsys.readouterr().out, (tmp_path / "README.md").read_text()
     assert "precision" in printed and "| threshold | texts equal to stock, % | NFE |" in printed
-    assert "oracle steps over 16 prompts" in card and "99.5 % of 4 other training prompts" in card
+    assert "oracle steps over 16 prompts" in card and "99.75 % of 4 other training prompts" in card
     assert UnmaskingFilter.from_pretrained(tmp_path).base_model == "tiny_llada"
     inputs = inputs_of(tokenizer, [task_sample(7, 3, "test").prompt])
     assert isinstance(model.generate(**inputs, decoding="learn2pd", unmasking_filter=tmp_path), torch.Tensor)
