@@ -162,3 +162,8 @@ def test_generation_config_is_stored_and_loaded_with_the_model(tiny_llada, tmp_p
         prompt, attention_mask=torch.ones_like(prompt), decoding="threshold", block_length=4, max_new_tokens=8
     )
     assert torch.equal(by_default, named)
+
+
+def test_kernels_that_go_by_a_flag_are_not_told_to_be_causal(tiny_llada):
+    # Flash attention gets no mask where nothing is padded; it asks the layer.
+    assert [layer.self_attn.is_causal for layer in tiny_llada.model.layers] == [False] * len(tiny_llada.model.layers)

@@ -125,6 +125,16 @@ def test_every_named_strategy_is_tested_by_the_matrix():
 SCRIPT = ([5, 6, 7, 8], [0.95, 0.6, 0.92, 0.3])
 
 
+class Leftmost(UnmaskingStrategy):
+    def __call__(self, prediction):
+        return prediction.masked & (prediction.masked.cumsum(dim=-1) == 1)
+
+
+def test_the_most_confident_is_added_only_where_nothing_was_chosen():
+    output = ScriptedModel(*SCRIPT).run(decoding=Leftmost(), end_of_text=None)
+    assert output.unmasking_steps.tolist() == [[0, 1, 2, 3]]
+
+
 @pytest.mark.parametrize(
     ("decoding", "steps"),
     [
