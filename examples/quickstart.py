@@ -7,22 +7,19 @@ python examples/quickstart.py --num-prompts 400                # the table of th
 """
 
 import argparse
-import platform
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
+from measuring import Measurement, environment, measure
 from tasks import Sample, is_correct, task_sample
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import hf_learn2pd
 
-__all__ = ["DECODERS", "Measurement", "main", "measure", "table"]
+__all__ = ["DECODERS", "main", "table"]
 
 # Of the stream of held-out samples; the filter and its threshold never see them.
 SEED = 2509
@@ -33,57 +30,6 @@ DECODERS: dict[str, dict[str, Any]] = {
     "threshold 0.9 + EoTP": {"decoding": hf_learn2pd.Threshold(0.9)},
     "learn2pd + EoTP": {"decoding": "learn2pd"},
 }
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """
-    One decoder on a list of prompts.
-
-    Args:
-        texts (`list[str]`): The answers.
-        nfe (`float`): Mean number of forward passes per prompt.
-        tokens_per_forward (`float`): Mean over prompts.
-        tokens_per_second (`float`): Answer tokens, up to and including end-of-text, by wall clock.
-    """
-
-    texts: list[str]
-    nfe: float
-    tokens_per_forward: float
-    tokens_per_second: float
-
-
-def measure(model: Any, tokenizer: Any, prompts: Sequence[str], batch_size: int, **options: Any) -> Measurement:
-    """
-    Answers prompts in batches and measures the work.
-
-    Args:
-        model ([`DiffusionGenerationMixin`]): The model.
-        tokenizer (`PreTrainedTokenizerBase`): Its tokenizer, padding on the left.
-        prompts (`Sequence[str]`): User messages.
-        batch_size (`int`): Prompts per call.
-        options: Options of `generate`.
-
-    Returns:
-        [`Measurement`]
-    """
-    texts: list[str] = []
-    nfe, tokens_per_forward, seconds = [], [], 0.0
-    for start in tqdm(range(0, len(prompts), batch_size), unit="batch", leave=False):
-        chats = [[{"role": "user", "content": prompt}] for prompt in prompts[start : start + batch_size]]
-        inputs = tokenizer.apply_chat_template(
-            chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
-        ).to(model.device)
-        began = time.perf_counter()
-        output = model.generate(**inputs, **options, return_dict_in_generate=True)
-        seconds += time.perf_counter() - began
-        nfe.append(output.nfe)
-        tokens_per_forward.append(output.tokens_per_forward)
-        for row in output.sequences[:, inputs["input_ids"].shape[1] :].tolist():
-            end = row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row)
-            texts.append(tokenizer.decode(row[:end], skip_special_tokens=True))
-    passes, rates = torch.cat(nfe).float(), torch.cat(tokens_per_forward)
-    return Measurement(texts, passes.mean().item(), rates.mean().item(), (passes * rates).sum().item() / seconds)
 
 
 def table(measured: dict[str, Measurement], samples: Sequence[Sample] | None) -> str:
@@ -154,9 +100,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Measurement]:
     print(f"\n{table(measured, samples)}\n")
     print(
         f"{len(prompts)} prompts, {options.max_new_tokens} new tokens, block length "
-        f"{model.generation_config.block_length}, batch {options.batch_size}, {device} "
-        f"({platform.machine()}, {torch.get_num_threads()} threads); torch {torch.__version__}, "
-        f"transformers {transformers.__version__}, hf_learn2pd {hf_learn2pd.__version__}"
+        f"{model.generation_config.block_length}, batch {options.batch_size}; {environment()}"
     )
     return measured
 

@@ -2,6 +2,7 @@
 """Fast parallel decoding of diffusion LLMs for transformers; importing registers LLaDA with the Auto classes."""
 
 from .blocks import FixedBlocks
+from .cache import BlockCache
 from .configuration import DiffusionGenerationConfig
 from .filter import UnmaskingFilter
 from .generation import DiffusionGenerationMixin, DiffusionGenerationOutput
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "UNMASKING_STRATEGIES",
+    "BlockCache",
     "BlockPrediction",
     "DiffusionGenerationConfig",
     "DiffusionGenerationMixin",

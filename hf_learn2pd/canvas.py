@@ -22,6 +22,8 @@ _PER_ROW = (
     "steps_of_block",
     "tokens_of_block",
     "columns",
+    "block",
+    "masked",
 )
 
 
@@ -30,7 +32,9 @@ class Canvas:
     The state of a batch in the denoising loop. Rows are independent: each has its own block, end and counts.
 
     All attributes but `sequences`, `nfe`, `ends` and `unmasking_steps`, which collect the results of the whole batch,
-    hold only the rows that have not finished; columns count from the start of the (left-padded) prompt.
+    hold only the rows that have not finished; columns count from the start of the (left-padded) prompt. `columns`,
+    `block` and `masked`, each of shape `(rows, block_length)`, are where each row's block stands, its tokens, and which
+    of these are to be unmasked.
 
     Args:
         prompt_ids (`torch.LongTensor` of shape `(batch_size, prompt_length)`):
@@ -47,6 +51,8 @@ class Canvas:
             The mask token, and the one that fills `sequences` behind the end of a row.
         generator (`torch.Generator`, *optional*):
             Source of the noise for random orders.
+        refresh_every (`int`, *optional*):
+            Denoising steps in a block after which a row is `fresh` again; None for never.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class Canvas:
         steps: int | None,
         special_tokens: SpecialTokens,
         generator: torch.Generator | None = None,
+        refresh_every: int | None = None,
     ):
         rows, self.prompt_length = prompt_ids.shape
         device = prompt_ids.device
@@ -65,6 +72,8 @@ class Canvas:
         self.max_new_tokens = max_new_tokens
         self.schedule = schedule
         self.steps = steps
+        # No block takes more steps than it has tokens.
+        self.refresh_every = max_new_tokens if refresh_every is None else refresh_every
         self.block_length = min(schedule.block_length, max_new_tokens)
         self.limit = self.prompt_length + max_new_tokens
 
@@ -81,14 +90,19 @@ class Canvas:
         self.passes = torch.zeros(rows, dtype=torch.long, device=device)
         self.padding = None if attention_mask is None else (attention_mask == 0).sum(dim=-1)
         self.end = torch.full((rows,), self.limit, device=device)
-        # Columns that are forwarded, the longest row's; and whether all rows end there.
+        # What the host knows of the rows: the columns up to the longest one's end, whether all end there, the first
+        # column of any block, the width of the widest, and how many rows are fresh.
         self.length, self.ragged = self.limit, False
+        self.first_column, self.widest = self.prompt_length, self.block_length
+        self.fresh_count = rows
         self.noise = torch.rand(max_new_tokens + self.block_length, generator=generator, device=device)
         self._window = torch.arange(self.block_length, device=device)
         # Every row begins behind an empty block.
         self.block_start = self.block_end = torch.full((rows,), self.prompt_length, device=device)
         self.step_in_block = self.steps_of_block = self.tokens_of_block = torch.zeros_like(self.block_start)
         self.columns = self.block_start[:, None] + self._window
+        self.block = self.tokens.gather(1, self.columns)
+        self.masked = torch.zeros_like(self.columns, dtype=torch.bool)
         self.next_blocks()
 
     @property
@@ -101,11 +115,7 @@ class Canvas:
         """`torch.LongTensor` of shape `(rows, length)`, 0 at padding and behind a row's end; None if all is read."""
         if self.padding is None and not self.ragged:
             return None
-        column = torch.arange(self.length, device=self.tokens.device)
-        attended = column < self.end[:, None]
-        if self.padding is not None:
-            attended &= column >= self.padding[:, None]
-        return attended.long()
+        return self.attended(self.end, self.length)
 
     @property
     def position_ids(self) -> torch.Tensor | None:
@@ -113,11 +123,6 @@ class Canvas:
         if self.padding is None:
             return None
         return (torch.arange(self.length, device=self.tokens.device) - self.padding[:, None]).clamp(min=0)
-
-    @property
-    def masked(self) -> torch.Tensor:
-        """`torch.BoolTensor` of shape `(rows, block_length)`: positions of each row's block that are to be unmasked."""
-        return (self.tokens.gather(1, self.columns) == self.mask_token_id) & self.in_block
 
     @property
     def in_block(self) -> torch.Tensor:
@@ -130,19 +135,49 @@ class Canvas:
         more = self.step_in_block < self.tokens_of_block % self.steps_of_block
         return self.tokens_of_block // self.steps_of_block + more
 
+    @property
+    def fresh(self) -> torch.Tensor:
+        """`torch.BoolTensor` of shape `(rows,)`: rows for which keys and values are to be computed anew."""
+        return self.step_in_block % self.refresh_every == 0
+
+    @property
+    def fresh_rows(self) -> torch.Tensor:
+        """`torch.LongTensor` of shape `(fresh_count,)`: indices of the fresh rows, in order."""
+        return self.fresh.long().argsort(descending=True, stable=True)[: self.fresh_count]
+
     def unmask(self, tokens: torch.Tensor, chosen: torch.Tensor) -> None:
         """
-        Makes predicted tokens final and counts the step.
+        Makes predicted tokens final and counts the step, in rows where there are any.
 
         Args:
             tokens (`torch.LongTensor` of shape `(rows, block_length)`): Predicted ids of each row's block.
             chosen (`torch.BoolTensor` of shape `(rows, block_length)`): Masked positions to unmask.
         """
-        self.tokens.scatter_(1, self.columns, torch.where(chosen, tokens, self.tokens.gather(1, self.columns)))
+        self.block = torch.where(chosen, tokens, self.block)
+        self.masked = self.masked & ~chosen
+        self.tokens.scatter_(1, self.columns, self.block)
         steps = torch.where(chosen, self.passes[:, None], self.steps_of_row.gather(1, self.columns))
         self.steps_of_row.scatter_(1, self.columns, steps)
-        self.passes += 1
-        self.step_in_block += 1
+        stepped = chosen.any(dim=-1)
+        self.passes = self.passes + stepped
+        self.step_in_block = self.step_in_block + stepped
+
+    def attended(self, end: torch.Tensor, length: int) -> torch.Tensor:
+        """
+        Builds an attention mask: 1 between a row's padding and its end.
+
+        Args:
+            end (`torch.LongTensor` of shape `(rows,)`): The column behind the last one in sight.
+            length (`int`): Columns of the mask.
+
+        Returns:
+            `torch.LongTensor` of shape `(rows, length)`.
+        """
+        column = torch.arange(length, device=self.tokens.device)
+        attended = column < end[:, None]
+        if self.padding is not None:
+            attended &= column >= self.padding[:, None]
+        return attended.long()
 
     def cut(self, end: torch.Tensor) -> None:
         """
@@ -153,6 +188,7 @@ class Canvas:
         """
         self.end = torch.minimum(self.end, end)
         self.block_end = torch.minimum(self.block_end, self.end)
+        self.masked = self.masked & self.in_block
 
     @property
     def block_done(self) -> torch.Tensor:
@@ -178,26 +214,36 @@ class Canvas:
         self.steps_of_block = torch.where(done, within.clamp(min=1), self.steps_of_block)
         self.step_in_block = self.step_in_block.masked_fill(done, 0)
         self.columns = self.block_start[:, None] + self._window
+        self.block = self.tokens.gather(1, self.columns)
+        self.masked = (self.block == self.mask_token_id) & self.in_block
 
-    def leave(self, complete: torch.Tensor, text_end: torch.Tensor) -> None:
+    def leave(self, complete: torch.Tensor, text_end: torch.Tensor) -> torch.Tensor | None:
         """
         Records complete rows and takes them out of the batch; the canvas shrinks to the longest row that stays.
 
         Args:
             complete (`torch.BoolTensor` of shape `(rows,)`): Rows that have finished.
             text_end (`torch.LongTensor` of shape `(rows,)`): The column behind the last one of each row's text.
+
+        Returns:
+            `torch.LongTensor` of shape `(kept,)`, *optional*: Indices of the rows that stay; None if all do.
         """
-        longest = self.end.masked_fill(complete, 0).amax(dim=0, keepdim=True)
-        shortest = self.end.masked_fill(complete, self.limit).amin(dim=0, keepdim=True)
-        # The only copy from the device to the host in a denoising step.
-        *flags, self.length, least = torch.cat((complete, longest, shortest)).tolist()
-        self.ragged = least < self.length
-        if not any(flags):
-            return
-        gone, kept = (
-            torch.tensor([row for row, flag in enumerate(flags) if flag == wanted], device=complete.device).long()
-            for wanted in (1, 0)
+        width = self.block_end - self.block_start
+        extremes = (
+            self.end.masked_fill(complete, 0).amax(dim=0, keepdim=True),
+            self.end.masked_fill(complete, self.limit).amin(dim=0, keepdim=True),
+            self.block_start.masked_fill(complete, self.limit).amin(dim=0, keepdim=True),
+            width.masked_fill(complete, 0).amax(dim=0, keepdim=True),
+            complete.sum(dim=0, keepdim=True),
+            (self.fresh & ~complete).sum(dim=0, keepdim=True),
         )
+        # The only copy from the device to the host in a denoising step.
+        figures = torch.cat(extremes).tolist()
+        self.length, least, self.first_column, self.widest, leaving, self.fresh_count = figures
+        self.ragged = least < self.length
+        if leaving == 0:
+            return None
+        kept, gone = complete.long().argsort(stable=True).tensor_split((len(complete) - leaving,))
         original, end = self.rows[gone], text_end[gone]
         text = torch.arange(self.limit, device=end.device) < end[:, None]
         self.sequences[original] = torch.where(text, self.tokens[gone, : self.limit], self.sequences[original])
@@ -208,3 +254,4 @@ class Canvas:
         for name in _PER_ROW:
             value = getattr(self, name)
             setattr(self, name, None if value is None else value[kept])
+        return kept

@@ -43,6 +43,11 @@ class DiffusionGenerationConfig(GenerationConfig):
         steps (`int`, *optional*):
             Denoising steps of the stock schedule over the whole answer, for `low_confidence`, `random` and the top-k
             part of `learn2pd`. Defaults to one token per step.
+        block_cache (`str`, *optional*):
+            Which keys and values are kept between the steps of a block: `"prefix"`, those before it; `"dual"`, those
+            behind it as well (see [`BlockCache`]); None to compute all in every step. Much faster, but not exact.
+        refresh_every (`int`, *optional*):
+            Denoising steps in a block after which `block_cache` is computed anew; only at the start of a block if None.
         end_of_text (`str`, *optional*, defaults to `"accepted"`):
             What ends a row: `"accepted"`, `"cut"`, `"predicted"` (see [`EndOfTextCriteria`]) or None.
         logits_eos_inf (`bool`, *optional*, defaults to `False`):
@@ -66,6 +71,8 @@ class DiffusionGenerationConfig(GenerationConfig):
         self.filter_threshold = kwargs.pop("filter_threshold", None)
         self.block_length = kwargs.pop("block_length", None)
         self.steps = kwargs.pop("steps", None)
+        self.block_cache = kwargs.pop("block_cache", None)
+        self.refresh_every = kwargs.pop("refresh_every", None)
         self.end_of_text = kwargs.pop("end_of_text", "accepted")
         self.logits_eos_inf = kwargs.pop("logits_eos_inf", None)
         self.confidence_eos_eot_inf = kwargs.pop("confidence_eos_eot_inf", None)
@@ -88,12 +95,15 @@ class DiffusionGenerationConfig(GenerationConfig):
     def validate(self, strict: bool = False, user_set_attributes: set[str] | None = None) -> None:
         """Checks what can be checked without a model; called whenever a config is made, loaded or saved."""
         super().validate(strict=strict, user_set_attributes=user_set_attributes)
-        for name in ("block_length", "steps", "max_new_tokens"):
+        for name in ("block_length", "steps", "max_new_tokens", "refresh_every"):
             self._check(name, lambda value: type(value) is int and value >= 1, "an integer above 0")
         for name in ("logits_eos_inf", "confidence_eos_eot_inf", "output_unmasking_steps"):
             self._check(name, lambda value: isinstance(value, bool), "a bool")
         ends = ("accepted", "cut", "predicted")
         self._check("end_of_text", lambda value: value in ends, f"one of {', '.join(ends)} or None")
+        self._check("block_cache", lambda value: value in ("prefix", "dual"), "prefix, dual or None")
+        if self.refresh_every is not None and self.block_cache is None:
+            raise ValueError(f"`refresh_every` must be None without a `block_cache` (got {self.refresh_every})")
         self._check("cfg_scale", lambda value: isinstance(value, int | float) and value >= 0, "a number of at least 0")
         self._check(
             "filter_threshold", lambda value: isinstance(value, int | float) and 0 <= value <= 1, "between 0 and 1"

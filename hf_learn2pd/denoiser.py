@@ -1,14 +1,22 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """One forward pass: the windows of a canvas in, a prediction of each row's block out."""
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from transformers import LogitsProcessorList, PreTrainedModel
 
+from .cache import BlockCache
 from .canvas import Canvas
 from .special_tokens import SpecialTokens
 from .unmasking import BlockPrediction
 
 __all__ = ["Denoiser"]
+
+# With a cache, rows at the start of a block need a pass over their whole canvas. They wait for each other until they
+# are one in this many of the batch, or nobody else has anything to do; meanwhile the others go on.
+ROWS_PER_REFRESH = 4
 
 
 class Denoiser:
@@ -30,7 +38,9 @@ class Denoiser:
         generator (`torch.Generator`, *optional*): Source of randomness for sampling.
         cfg_scale (`float`, *optional*, defaults to 0.0): Strength of classifier-free guidance; 0 for none.
         predict_end_of_text (`bool`, *optional*, defaults to `False`):
-            Whether to look for predicted end-of-text tokens on the whole canvas.
+            Whether to look for predicted end-of-text tokens: on the whole canvas, or with a cache in the block.
+        block_cache (`str`, *optional*):
+            `"prefix"` or `"dual"`, see [`BlockCache`]; None to compute the whole canvas in every pass.
     """
 
     def __init__(
@@ -42,7 +52,9 @@ class Denoiser:
         generator: torch.Generator | None = None,
         cfg_scale: float = 0.0,
         predict_end_of_text: bool = False,
+        block_cache: str | None = None,
     ):
+        self.config = model.config
         self.decoder = model.get_decoder()
         self.head = model.get_output_embeddings()
         self.special_tokens = special_tokens
@@ -51,56 +63,142 @@ class Denoiser:
         self.generator = generator
         self.cfg_scale = cfg_scale
         self.predict_end_of_text = predict_end_of_text
+        self.block_cache = block_cache
+        self.cache: BlockCache | None = None
+        # What a prediction has cut off stays in the dual cache, and in sight, until the row's next refresh.
+        self.keeps_cut = predict_end_of_text and block_cache == "dual"
+        self.seen = torch.empty(0)
         self.forward_passes: list[tuple[str, int, int, int]] = []
 
     def __call__(self, canvas: Canvas) -> BlockPrediction:
         """
-        Predicts the block of every row.
+        Predicts the block of every row whose turn it is; without a cache that is all of them.
 
         Args:
             canvas ([`Canvas`]): The rows that have not finished.
 
         Returns:
-            [`BlockPrediction`]
+            [`BlockPrediction`]: In rows that wait nothing is `masked`.
         """
-        hidden = self._forward(canvas)
-        tokens, confidence = self._predict(hidden, canvas, canvas.columns)
-        in_block = canvas.in_block
-        positions = canvas.columns - canvas.prompt_length
-        return BlockPrediction(
-            tokens=tokens,
-            confidence=confidence.masked_fill(~in_block, 0.0),
-            masked=canvas.masked,
-            scheduled=canvas.scheduled,
-            positions=positions,
-            rows=canvas.rows,
-            noise=canvas.noise[positions],
-            end_of_text=self._end_of_text(hidden, canvas) if self.predict_end_of_text else None,
-        )
+        masked, columns, rows = canvas.masked, canvas.columns, None
+        fresh, count = canvas.fresh_count, len(canvas.rows)
+        if self.block_cache is None or fresh * ROWS_PER_REFRESH >= count:
+            if self.block_cache is not None and fresh < count:
+                rows = canvas.fresh_rows
+                masked, columns = masked & canvas.fresh[:, None], columns[rows]
+            hidden = self._full(canvas, rows)
+            # Columns behind the canvas belong to no block; any hidden state serves for them.
+            index = columns.clamp(max=canvas.length - 1)
+        else:
+            if fresh:
+                masked = masked & ~canvas.fresh[:, None]
+            hidden = self._window(canvas)
+            index = (columns - canvas.block_start[:, None]).clamp(max=hidden.shape[1] - 1)
+        tokens, confidence = self._predict(hidden, canvas.input_ids if rows is None else canvas.input_ids[rows], index)
+        if rows is not None:
+            tokens = torch.zeros_like(canvas.columns).index_copy_(0, rows, tokens)
+            confidence = confidence.new_zeros(tokens.shape).index_copy_(0, rows, confidence)
 
-    def _forward(self, canvas: Canvas) -> torch.Tensor:
-        """Returns hidden states of shape `(rows, length, hidden_size)`, with guidance `(2 * rows, ...)`."""
+        prediction = BlockPrediction(
+            tokens=tokens,
+            confidence=confidence.masked_fill(~canvas.in_block, 0.0),
+            masked=masked,
+            scheduled=canvas.scheduled,
+            positions=canvas.columns - canvas.prompt_length,
+            rows=canvas.rows,
+            noise=canvas.noise[canvas.columns - canvas.prompt_length],
+        )
+        if self.predict_end_of_text:
+            return replace(prediction, end_of_text=self._end_of_text(hidden, canvas, prediction))
+        return prediction
+
+    def keep(self, rows: torch.Tensor | None) -> None:
+        """
+        Forgets rows that have left the canvas.
+
+        Args:
+            rows (`torch.LongTensor` of shape `(kept,)`, *optional*): What [`Canvas.leave`] has returned.
+        """
+        if rows is None or self.cache is None:
+            return
+        if self.keeps_cut:
+            self.seen = self.seen[rows]
+        if self.cfg_scale > 0.0:
+            rows = torch.cat((rows, rows + self.cache.batch_size // 2))
+        self.cache.batch_select_indices(rows)
+
+    def _full(self, canvas: Canvas, rows: torch.Tensor | None) -> torch.Tensor:
+        """Runs over whole canvases, of `rows` or of all; returns hidden states `(rows, length, hidden_size)`."""
         input_ids, attention_mask, position_ids = canvas.input_ids, canvas.attention_mask, canvas.position_ids
+        if self.block_cache is not None:
+            if self.cache is None:
+                self.cache, self.seen = BlockCache(self.config, canvas.limit), canvas.end
+            # Left to itself, a model with a cache counts positions from the end of what is stored.
+            if position_ids is None:
+                position_ids = torch.arange(canvas.length, device=input_ids.device).expand_as(input_ids)
+            self.seen = torch.where(canvas.fresh, canvas.end, self.seen) if self.keeps_cut else self.seen
+            if rows is not None:
+                input_ids, position_ids = input_ids[rows], position_ids[rows]
+                attention_mask = None if attention_mask is None else attention_mask[rows]
+                if self.cfg_scale > 0.0:
+                    rows = torch.cat((rows, rows + len(canvas.rows)))
+            self.cache.refresh(rows)
+        unconditional = input_ids
         if self.cfg_scale > 0.0:
             unconditional = input_ids.clone()
             unconditional[:, : canvas.prompt_length] = self.special_tokens.mask
+        return self._forward("full", input_ids, unconditional, attention_mask, position_ids, 0)
+
+    def _window(self, canvas: Canvas) -> torch.Tensor:
+        """Runs over each row's block, in prefix mode over all behind it too; `(rows, width, hidden_size)`."""
+        assert self.cache is not None and self.block_cache is not None
+        dual = self.block_cache == "dual"
+        width = canvas.widest if dual else canvas.length - canvas.first_column
+        columns = canvas.block_start[:, None] + torch.arange(width, device=canvas.tokens.device)
+        length, attention_mask = canvas.length, canvas.attention_mask
+        if self.keeps_cut:
+            length = self.cache.get_seq_length()
+            attention_mask = canvas.attended(self.seen, length)
+        # A row whose block is narrower than the widest must not touch what lies behind it.
+        stored = canvas.block_end if dual else canvas.end
+        targets = columns.masked_fill(columns >= stored[:, None], canvas.limit)
+        self.cache.window(targets.repeat(2, 1) if self.cfg_scale > 0.0 else targets, length)
+        input_ids = canvas.tokens.gather(1, columns.clamp(max=canvas.tokens.shape[1] - 1))
+        position_ids = columns if canvas.padding is None else columns - canvas.padding[:, None]
+        cached = length if dual else canvas.first_column
+        return self._forward(self.block_cache, input_ids, input_ids, attention_mask, position_ids, cached)
+
+    def _forward(
+        self,
+        kind: str,
+        input_ids: torch.Tensor,
+        unconditional: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        cached: int,
+    ) -> torch.Tensor:
+        """Calls the decoder, with guidance on twice the rows."""
+        if self.cfg_scale > 0.0:
             input_ids = torch.cat((input_ids, unconditional))
             attention_mask = None if attention_mask is None else attention_mask.repeat(2, 1)
             position_ids = None if position_ids is None else position_ids.repeat(2, 1)
-        self.forward_passes.append(("full", *input_ids.shape, 0))
+        self.forward_passes.append((kind, *input_ids.shape, cached))
+        if attention_mask is not None and self.config._attn_implementation == "sdpa":
+            # transformers would look at the mask on the host, in every pass, to see whether it is needed at all.
+            attention_mask = attention_mask.bool()[:, None, None, :]
+        cache: dict[str, Any] = {"use_cache": False}
+        if self.cache is not None:
+            cache = {"use_cache": True, "past_key_values": self.cache}
         return self.decoder(
-            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
+            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, **cache
         ).last_hidden_state
 
     def _predict(
-        self, hidden: torch.Tensor, canvas: Canvas, columns: torch.Tensor
+        self, hidden: torch.Tensor, input_ids: torch.Tensor, index: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns tokens and confidence at `columns`, both of their shape `(rows, width)`."""
-        # Columns behind the canvas belong to no block; any hidden state serves for them.
-        index = columns.clamp(max=canvas.length - 1)
-        if self.cfg_scale > 0.0:
-            index = index.repeat(2, 1)
-        logits = self.head(hidden.take_along_dim(index[..., None], dim=1)).float()
+        """Returns tokens and confidence where `index` of shape `(rows, width)` points to in `hidden`."""
+        places = index.repeat(2, 1) if self.cfg_scale > 0.0 else index
+        logits = self.head(hidden.take_along_dim(places[..., None], dim=1)).float()
         if self.cfg_scale > 0.0:
             conditional, unconditional = logits.chunk(2)
             logits = unconditional + (self.cfg_scale + 1) * (conditional - unconditional)
@@ -109,11 +207,11 @@ class Denoiser:
         scores = logits
         if self.logits_processor:
             # Processors are written for one position per row: each position becomes a row.
-            context = canvas.input_ids.repeat_interleave(columns.shape[1], dim=0)
+            context = input_ids.repeat_interleave(index.shape[1], dim=0)
             scores = self.logits_processor(context, logits.flatten(0, 1)).view_as(logits)  # type: ignore[arg-type]
         if self.do_sample:
             probabilities = scores.softmax(dim=-1).flatten(0, 1)
-            tokens = probabilities.multinomial(1, generator=self.generator).view_as(columns)
+            tokens = probabilities.multinomial(1, generator=self.generator).view_as(index)
         else:
             tokens = scores.argmax(dim=-1)
 
@@ -122,13 +220,17 @@ class Denoiser:
         chosen = logits.gather(-1, tokens[..., None]).squeeze(-1)
         return tokens, (chosen - logits.logsumexp(dim=-1)).exp()
 
-    def _end_of_text(self, hidden: torch.Tensor, canvas: Canvas) -> torch.Tensor:
+    def _end_of_text(self, hidden: torch.Tensor, canvas: Canvas, prediction: BlockPrediction) -> torch.Tensor:
         """Returns `BlockPrediction.end_of_text`; in chunks of a block, so that memory does not grow with the canvas."""
-        found = []
+        if self.block_cache is not None:
+            ends = prediction.masked & torch.isin(prediction.tokens, self.special_tokens.eos)
+            found = canvas.tokens.new_full(canvas.tokens.shape, -1, dtype=prediction.confidence.dtype)
+            return found.scatter_(1, canvas.columns, prediction.confidence.masked_fill(~ends, -1.0))
+        parts = []
         for start in range(0, canvas.length, canvas.block_length):
             column = torch.arange(start, min(start + canvas.block_length, canvas.length), device=hidden.device)
-            tokens, confidence = self._predict(hidden, canvas, column.expand(len(canvas.rows), -1))
+            tokens, confidence = self._predict(hidden, canvas.input_ids, column.expand(len(canvas.rows), -1))
             masked = (canvas.tokens[:, column] == self.special_tokens.mask) & (column < canvas.end[:, None])
             masked &= (column >= canvas.prompt_length) & torch.isin(tokens, self.special_tokens.eos)
-            found.append(confidence.masked_fill(~masked, -1.0))
-        return torch.cat(found, dim=-1)
+            parts.append(confidence.masked_fill(~masked, -1.0))
+        return torch.cat(parts, dim=-1)

@@ -217,8 +217,8 @@ def _denoise(
        b. Choose: the strategy says which predictions become final; at least one in every row.
        c. Unmask them.
        d. Cut what lies behind the end of the text, if `end_of_text` says so.
-       e. Stop: rows whose text is complete, and those that a user's criterion stops, leave the batch.
-       f. Move on: rows whose block is done enter their next one.
+       e. Stop: find the rows whose text is complete, and those that a user's criterion stops.
+       f. Move on: rows whose block is done enter their next one; rows that have stopped leave the batch.
     3. Pad behind the end of each row and count tokens per forward pass.
 
     Called by `GenerationMixin.generate` after it has prepared its arguments. What it prepares for token-by-token
@@ -235,10 +235,26 @@ def _denoise(
             raise ValueError("`attention_mask` must be left-padded: zeros, then ones, in every row (got another order)")
     if streamer is not None and batch_size > 1:
         raise ValueError(f"`streamer` must be None for more than one row (got {batch_size} rows)")
+    attention = str(model.config._attn_implementation)
+    if config.block_cache is not None and config.end_of_text in ("cut", "predicted") and "flash" in attention:
+        # Flash attention takes queries to be the last columns of its mask; behind a cut these are hidden.
+        raise ValueError(
+            f"`block_cache` must be None with {attention} and `end_of_text={config.end_of_text!r}` "
+            f"(got {config.block_cache!r})"
+        )
     special_tokens = SpecialTokens.of(config, model.config, device)
     strategy = strategy.prepare(batch_size, min(config.block_length, max_new_tokens), device)
     schedule = FixedBlocks(config.block_length)
-    canvas = Canvas(input_ids, attention_mask, max_new_tokens, schedule, config.steps, special_tokens, generator)
+    canvas = Canvas(
+        input_ids,
+        attention_mask,
+        max_new_tokens,
+        schedule,
+        config.steps,
+        special_tokens,
+        generator,
+        config.refresh_every,
+    )
     denoiser = Denoiser(
         model,
         special_tokens,
@@ -247,8 +263,9 @@ def _denoise(
         generator=generator,
         cfg_scale=config.cfg_scale,
         predict_end_of_text=config.end_of_text == "predicted",
+        block_cache=config.block_cache,
     )
-    end_of_text = EndOfTextCriteria(config.end_of_text, special_tokens, prompt_length)
+    end_of_text = EndOfTextCriteria(config.end_of_text, special_tokens)
     # transformers adds criteria for what the canvas and `end_of_text` already settle.
     builtin = (EosTokenCriteria, MaxLengthCriteria)
     criteria = StoppingCriteriaList(each for each in stopping_criteria if not isinstance(each, builtin))
@@ -266,13 +283,16 @@ def _denoise(
             trusted = chosen if config.end_of_text == "cut" else strategy.accept(prediction) & prediction.masked
             canvas.cut(end_of_text.cut_at(prediction, canvas.columns, trusted))
         # 2.e Stop
-        text_end = torch.minimum(end_of_text.text_end(canvas.input_ids), canvas.end)
-        complete = canvas.exhausted | end_of_text(canvas.input_ids)
+        # What lies before a block is unmasked and has no end, or the row would have left.
+        text_end = end_of_text.text_end(canvas.block)
+        ended = text_end <= canvas.block_length
+        complete = canvas.exhausted | ended
+        text_end = torch.where(ended, canvas.block_start + text_end, canvas.end)
         if criteria or streamer is not None:
             complete, text_end = _at_block_ends(canvas, criteria, streamer, complete, text_end)
-        canvas.leave(complete, text_end)
         # 2.f Move on
         canvas.next_blocks()
+        denoiser.keep(canvas.leave(complete, text_end))
 
     # 3. Pad and count
     if streamer is not None:

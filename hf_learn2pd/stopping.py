@@ -26,10 +26,10 @@ class EndOfTextCriteria(StoppingCriteria):
     Args:
         end_of_text (`str`, *optional*): One of the modes above, or None to stop nowhere.
         special_tokens ([`SpecialTokens`]): The mask token and the tokens that end a text.
-        prompt_length (`int`): Columns of the prompt.
+        prompt_length (`int`, *optional*, defaults to 0): Columns of a prompt that stands before the answer.
     """
 
-    def __init__(self, end_of_text: str | None, special_tokens: SpecialTokens, prompt_length: int):
+    def __init__(self, end_of_text: str | None, special_tokens: SpecialTokens, prompt_length: int = 0):
         self.end_of_text = end_of_text
         self.special_tokens = special_tokens
         self.prompt_length = prompt_length

@@ -12,7 +12,7 @@ FLOORS = [
     ["unmasking"],
     ["configuration"],
     ["special_tokens"],
-    ["canvas", "stopping", "blocks"],
+    ["canvas", "cache", "stopping", "blocks"],
     ["denoiser"],
     ["generation"],
     ["filter", "models"],

@@ -2,6 +2,7 @@
 import pytest
 import torch
 from conftest import EOT, STRATEGIES, ScriptedModel, golden_filter
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation.streamers import BaseStreamer
 
@@ -237,3 +238,36 @@ def test_only_the_block_reaches_the_head(strategy, tiny_llada, monkeypatch):
     monkeypatch.setattr(tiny_llada.lm_head, "forward", lambda hidden: shapes.append(hidden.shape) or head(hidden))
     tiny_llada.generate(PROMPT, attention_mask=ONES, max_new_tokens=40, block_length=8, decoding=strategy)
     assert shapes and {shape[1] for shape in shapes} == {8}
+
+
+class HostReads(TorchDispatchMode):
+    """Counts the scalars that the host reads from a tensor, each of which makes it wait for a device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("block_cache", [None, "prefix", "dual"])
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda each: type(each).__name__)
+def test_a_denoising_step_reads_no_scalar_from_the_device(strategy, block_cache, tiny_llada):
+    prompt = torch.tensor([[510, 3, 4], [1, 2, 3], [510, 510, 9]])
+    counts = {}
+    for length in (8, 40):
+        with HostReads() as reads:
+            output = tiny_llada.generate(
+                prompt,
+                attention_mask=torch.tensor([[0, 1, 1], [1, 1, 1], [0, 0, 1]]),
+                decoding=strategy,
+                max_new_tokens=length,
+                block_length=8,
+                block_cache=block_cache,
+                end_of_text="cut",
+                return_dict_in_generate=True,
+            )
+        counts[len(output.forward_passes)] = reads.count
+    # Preparing and ending a call reads some, however many steps lie between; the list of rows that are done, a single
+    # copy in every step, is no scalar.
+    assert len(counts) == 2 and len(set(counts.values())) == 1

@@ -18,6 +18,12 @@ LENGTHS = st.fixed_dictionaries({"max_new_tokens": st.integers(1, 40), "block_le
 END_OF_TEXT = st.sampled_from([None, "accepted", "cut", "predicted"])
 # A common token of the tiny checkpoint stands in for EoT, so that texts do end.
 ENDS = st.sampled_from([407, 115, EOT])
+CACHES = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries(
+        {"block_cache": st.sampled_from(["prefix", "dual"]), "refresh_every": st.sampled_from([None, 2, 5])}
+    ),
+)
 
 
 def generate(prompts, **options):
@@ -35,9 +41,13 @@ def generate(prompts, **options):
     return width, output
 
 
-@given(PROMPTS, STRATEGY, LENGTHS, END_OF_TEXT, ENDS, st.integers(0, 5))
-def test_row_does_not_depend_on_batch_mates_nor_on_padding(prompts, decoding, lengths, end_of_text, eos, padding):
-    options = {"decoding": decoding, "end_of_text": end_of_text, "eos_token_id": eos} | lengths
+@settings(max_examples=80)
+@given(PROMPTS, STRATEGY, LENGTHS, END_OF_TEXT, ENDS, st.integers(0, 5), CACHES, st.sampled_from([0.0, 0.0, 0.5]))
+def test_row_does_not_depend_on_batch_mates_nor_on_padding(
+    prompts, decoding, lengths, end_of_text, eos, padding, cache, cfg_scale
+):
+    options = {"decoding": decoding, "end_of_text": end_of_text, "eos_token_id": eos, "cfg_scale": cfg_scale}
+    options |= lengths | cache
     width, together = generate(prompts, extra_padding=padding, **options)
     for row, prompt in enumerate(prompts):
         start, alone = generate([prompt], **options)
@@ -49,9 +59,10 @@ def test_row_does_not_depend_on_batch_mates_nor_on_padding(prompts, decoding, le
         assert together.unmasking_steps[row, :length].tolist() == alone.unmasking_steps[0].tolist()
 
 
-@given(PROMPTS, STRATEGY, LENGTHS, END_OF_TEXT, ENDS)
-def test_shape_progress_and_prompt(prompts, decoding, lengths, end_of_text, eos):
-    width, output = generate(prompts, decoding=decoding, end_of_text=end_of_text, eos_token_id=eos, **lengths)
+@given(PROMPTS, STRATEGY, LENGTHS, END_OF_TEXT, ENDS, CACHES)
+def test_shape_progress_and_prompt(prompts, decoding, lengths, end_of_text, eos, cache):
+    options = {"decoding": decoding, "end_of_text": end_of_text, "eos_token_id": eos} | lengths | cache
+    width, output = generate(prompts, **options)
     answer = output.sequences[:, width:]
     assert MASK not in answer and 1 <= answer.shape[1] <= lengths["max_new_tokens"]
     if end_of_text is None:
@@ -65,13 +76,16 @@ def test_shape_progress_and_prompt(prompts, decoding, lengths, end_of_text, eos)
         assert kept.max() < output.nfe[row]
         if end_of_text is None:
             assert set(kept.tolist()) == set(range(int(output.nfe[row])))
-    assert len(output.forward_passes) == output.nfe.max()
+    # With a cache some rows wait in some passes.
+    assert output.nfe.max() <= len(output.forward_passes) <= output.nfe.sum()
+    assert cache or len(output.forward_passes) == output.nfe.max()
 
 
-@given(PROMPTS, STRATEGY, LENGTHS, ENDS)
-def test_accepted_gives_exactly_the_text_of_no_stop(prompts, decoding, lengths, eos):
-    width, stopped = generate(prompts, decoding=decoding, eos_token_id=eos, end_of_text="accepted", **lengths)
-    _, unstopped = generate(prompts, decoding=decoding, eos_token_id=eos, end_of_text=None, **lengths)
+@given(PROMPTS, STRATEGY, LENGTHS, ENDS, CACHES)
+def test_accepted_gives_exactly_the_text_of_no_stop(prompts, decoding, lengths, eos, cache):
+    options = {"decoding": decoding, "eos_token_id": eos} | lengths | cache
+    width, stopped = generate(prompts, end_of_text="accepted", **options)
+    _, unstopped = generate(prompts, end_of_text=None, **options)
     for row in range(len(prompts)):
         full = unstopped.sequences[row, width:].tolist()
         text = full[: full.index(eos) + 1] if eos in full else full
@@ -107,3 +121,16 @@ def test_steps_bound_the_forward_passes(prompts, lengths, steps):
     _, output = generate(prompts, decoding="low_confidence", steps=steps, end_of_text=None, **lengths)
     blocks = -(-lengths["max_new_tokens"] // lengths["block_length"])
     assert output.nfe.max() <= max(steps, blocks) + blocks
+
+
+@given(PROMPTS, STRATEGY, LENGTHS, END_OF_TEXT, ENDS, st.sampled_from(["prefix", "dual"]))
+def test_a_cache_refreshed_in_every_step_is_no_cache(prompts, decoding, lengths, end_of_text, eos, block_cache):
+    if end_of_text == "predicted":
+        # With a cache, the end of the text is looked for in the block only.
+        end_of_text = "cut"
+    options = {"decoding": decoding, "end_of_text": end_of_text, "eos_token_id": eos} | lengths
+    _, cached = generate(prompts, block_cache=block_cache, refresh_every=1, **options)
+    _, plain = generate(prompts, **options)
+    assert cached.forward_passes == plain.forward_passes
+    for name in ("sequences", "nfe", "unmasking_steps"):
+        assert torch.equal(getattr(cached, name), getattr(plain, name))

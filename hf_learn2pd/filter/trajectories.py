@@ -82,8 +82,9 @@ def replay(
         stuck = ~(prediction.masked & correct).any(dim=-1, keepdim=True)
         canvas.unmask(expected, prediction.masked & (correct | stuck))
         in_last = canvas.block_end - canvas.prompt_length > last[canvas.rows]
-        canvas.leave(canvas.block_done & in_last, canvas.end)
+        complete = canvas.block_done & in_last
         canvas.next_blocks()
+        canvas.leave(complete, canvas.end)
     return Trajectories.cat(parts)
 
 

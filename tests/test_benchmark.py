@@ -1,0 +1,123 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""The measuring scripts: what they count is right, and what they print is complete."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import golden_model
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+sys.path.insert(0, str(EXAMPLES))
+
+import benchmark  # noqa: E402
+import measuring  # noqa: E402
+import side_by_side  # noqa: E402
+from naive_loop import naive_generate  # noqa: E402
+from profile_loop import forward_share  # noqa: E402
+from tasks import task_sample  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
+
+from hf_learn2pd import Threshold  # noqa: E402
+
+CHECKPOINT = EXAMPLES / "tiny_llada"
+
+
+def test_the_naive_loop_writes_what_the_stock_loop_writes():
+    model, prompt = golden_model("tiny_llada"), torch.tensor([[7, 8, 9]])
+    stock = model.generate(prompt, decoding="low_confidence", max_new_tokens=48, block_length=16, end_of_text=None)
+    assert torch.equal(naive_generate(model, prompt, 48, 16), stock)
+
+
+def test_work_is_counted_per_row_and_against_lockstep():
+    model = AutoModelForCausalLM.from_pretrained(CHECKPOINT)
+    tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT)
+    samples = [task_sample(11, index, "test") for index in range(4)]
+    prompts = [sample.prompt for sample in samples]
+    options = {"decoding": Threshold(0.9), "max_new_tokens": 160, "block_length": 32}
+    together = measuring.measure(model, tokenizer, prompts, 4, repeats=2, **options)
+    alone = [measuring.measure(model, tokenizer, [prompt], 1, **options) for prompt in prompts]
+    assert together.texts == [one.texts[0] for one in alone]
+    assert together.nfe == sum(one.nfe for one in alone) / 4
+    assert together.tokens == pytest.approx(sum(one.tokens for one in alone) / 4)
+    assert len(together.seconds) == 2 and together.tokens_per_second > 0
+    # Alone there is nobody to wait for. Without a cache no row ever waits.
+    assert all(one.row_passes == one.lockstep_row_passes == one.nfe for one in alone)
+    assert together.row_passes == sum(one.nfe for one in alone) < together.lockstep_row_passes
+
+
+def test_benchmark_writes_table_numbers_and_plot(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    arguments = ["--num-prompts", "3", "--stock-prompts", "1", "--lengths", "64", "--batch-sizes", "3"]
+    arguments += ["--repeats", "1", "--output", str(tmp_path)]
+    results = benchmark.main(arguments)
+    stored = json.loads((tmp_path / "benchmark.json").read_text())
+    assert stored["results"] == results and "--lengths 64" in stored["command"]
+    assert (tmp_path / "benchmark.png").stat().st_size > 10_000
+    text = (tmp_path / "benchmark.md").read_text()
+    assert text.strip() in capsys.readouterr().out
+    cells = {(one["decoder"], one["cache"]) for one in results}
+    assert cells == {("naive loop", "none"), (benchmark.STOCK, "none"), (benchmark.STOPPED, "none")} | {
+        (name, cache) for name in ("threshold 0.9", "learn2pd") for cache in ("none", "dual")
+    }
+    rows = [line for line in text.splitlines() if line.startswith("| 64 |")]
+    assert len(rows) == len(results)
+    # Every decoder is as fast as itself.
+    threshold = [row.split(" | ") for row in rows if "threshold 0.9" in row]
+    assert [row[10] for row in threshold] == ["1.00x", "1.00x"]
+
+
+def test_own_prompts_have_no_score(tmp_path, capsys):
+    (tmp_path / "prompts.txt").write_text("reverse the list cat, dog.\n\nreverse the list owl, pig.\n")
+    arguments = ["--prompts", str(tmp_path / "prompts.txt"), "--stock-prompts", "1", "--lengths", "32"]
+    arguments += ["--batch-sizes", "2", "--caches", "dual", "--repeats", "1", "--output", str(tmp_path)]
+    results = benchmark.main(arguments)
+    assert [len(one["texts"]) for one in results if one["decoder"] == "learn2pd"] == [2]
+    assert all(one.get("exact_match") is None for one in results)
+
+
+def test_the_time_inside_of_the_model_is_a_part_of_the_whole():
+    prompt = torch.tensor([[1, 2, 3]])
+    share, milliseconds, passes = forward_share(
+        golden_model("tiny_llada"), {"input_ids": prompt}, max_new_tokens=16, decoding=Threshold(0.9)
+    )
+    assert 0.1 < share < 1 and milliseconds > 0 and 1 <= passes <= 16
+
+
+RELEASE = """
+import torch
+import hf_learn2pd
+from transformers import AutoModelForCausalLM as LLaDAModelLM
+
+@torch.no_grad()
+def generate(model, prompt, steps, gen_length, block_length, mask_id, threshold):
+    assert 126081 == model.config.eos_token_id and threshold == 0.9
+    options = {"max_new_tokens": gen_length, "block_length": block_length, "end_of_text": None}
+    return model.generate(prompt, decoding=hf_learn2pd.Threshold(threshold), **options), 1
+
+def generate_with_prefix_cache(*args, **kwargs):
+    ids, passes = generate(*args, **kwargs)
+    return ids - 1, passes
+
+generate_with_dual_cache = generate_with_prefix_cache
+"""
+
+
+def test_side_by_side_compares_with_code_in_the_layout_of_the_release(tmp_path, capsys):
+    (tmp_path / "generate.py").write_text(RELEASE)
+    arguments = ["--fast-dllm", str(tmp_path), "--python", sys.executable, "--num-prompts", "2"]
+    side_by_side.main([*arguments, "--lengths", "32"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| fast_dllm")]
+    # Every row is printed when it is measured, and in the table at the end.
+    cells = [(row[1], row[3], row[4], row[5]) for row in rows[-12:]]
+    stops = [("none", "1"), ("none", "16"), ("accepted", "1"), ("accepted", "16")]
+    assert cells[:4] == [("generate", *stop, "2 of 2") for stop in stops]
+    assert cells[4:] == [
+        (function, *stop, "0 of 2")
+        for function in ("generate_with_prefix_cache", "generate_with_dual_cache")
+        for stop in stops
+    ]
+    with pytest.raises(SystemExit):
+        side_by_side.main(["--python", sys.executable])
