@@ -1,6 +1,9 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """Running a decoder on prompts and counting its work: forward passes, tokens, seconds, memory."""
 
+import contextlib
+import ctypes
+import gc
 import platform
 import statistics
 import time
@@ -71,6 +74,10 @@ def reset_peak_memory() -> float:
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated() / 1e6
     if Path("/proc/self/clear_refs").exists():
+        # Freed memory that the process keeps would hide what is taken from it next.
+        gc.collect()
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
     return peak_memory()
 

@@ -26,16 +26,17 @@ class _BlockCacheLayer(DynamicLayer):
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
-        # The last column takes what a window has behind the end of the canvas, and is never read.
+        # The last column takes what a window has behind the end of the canvas, and is never read. Columns come before
+        # heads, as the projections write them, so that a column is one piece of memory.
         self.buffers = [
-            states.new_zeros((*states.shape[:-2], self.capacity + 1, states.shape[-1]))
+            states.new_zeros((len(states), self.capacity + 1, states.shape[1], states.shape[3]))
             for states in (key_states, value_states)
         ]
         self.is_initialized = True
         self.show(0)
 
     def show(self, length: int) -> None:
-        self.keys, self.values = (buffer[:, :, :length] for buffer in self.buffers)
+        self.keys, self.values = (buffer[:, :length].transpose(1, 2) for buffer in self.buffers)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
@@ -44,17 +45,17 @@ class _BlockCacheLayer(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
         new = zip(self.buffers, (key_states, value_states), strict=True)
         if self.index is not None:
-            index = self.index.to(key_states.device).expand_as(key_states)
+            index = self.index.to(key_states.device)
             for buffer, states in new:
-                buffer.scatter_(2, index, states)
+                buffer.flatten(0, 1).index_copy_(0, index, states.transpose(1, 2).flatten(0, 1))
             return self.keys, self.values
         length = key_states.shape[-2]
         self.show(length if self.rows is None else max(length, self.get_seq_length()))
         for buffer, states in new:
             if self.rows is None:
-                buffer[:, :, :length] = states
+                buffer[:, :length] = states.transpose(1, 2)
             else:
-                buffer[self.rows, :, :length] = states
+                buffer[self.rows, :length] = states.transpose(1, 2)
         # What has just been computed is all that these rows attend to.
         return key_states, value_states
 
@@ -147,7 +148,8 @@ class BlockCache(DynamicCache):
             raise ValueError("`refresh` must come before the first `window` (got an empty cache)")
         if not 0 < length <= self.max_cache_len:
             raise ValueError(f"`length` must be between 1 and {self.max_cache_len} (got {length})")
-        index = columns.masked_fill(columns >= length, self.max_cache_len)[:, None, :, None]
+        first = torch.arange(len(columns), device=columns.device)[:, None] * (self.max_cache_len + 1)
+        index = (first + columns.masked_fill(columns >= length, self.max_cache_len)).flatten()
         layer: Any
         for layer in self.layers:
             layer.index = index
