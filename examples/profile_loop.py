@@ -120,7 +120,9 @@ def profile_shape(name: str, batch_size: int = 1, prompt_length: int = 192) -> s
     config: Any = {**sizes, "n_kv_heads": sizes["n_heads"], "max_sequence_length": 4096, "rope_theta": 5e5}
     with torch.device("cuda" if cuda else "cpu"):
         torch.set_default_dtype(torch.bfloat16 if cuda else torch.float32)
-        model = LladaForMaskedDiffusion(LladaConfig(**config, mask_token_id=mask, eos_token_id=mask - 1)).eval()
+        model = LladaForMaskedDiffusion(
+            LladaConfig(**config, mask_token_id=mask, eos_token_id=mask - 1, pad_token_id=mask - 1)
+        ).eval()
         torch.set_default_dtype(torch.float32)
         prompt = torch.randint(0, 1000, (batch_size, prompt_length))
     inputs = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt)}
