@@ -217,6 +217,8 @@ class Denoiser:
 
         if len(self.special_tokens.never_confident):
             logits = logits.index_fill(-1, self.special_tokens.never_confident, -torch.inf)
+        # Measured from the largest logit: probabilities close to 1 would otherwise be rounded as the logits are.
+        logits = logits - logits.amax(dim=-1, keepdim=True)
         chosen = logits.gather(-1, tokens[..., None]).squeeze(-1)
         return tokens, (chosen - logits.logsumexp(dim=-1)).exp()
 
