@@ -182,3 +182,15 @@ def test_a_strategy_that_returns_no_mask_is_named():
 
     with pytest.raises(ValueError, match="`decoding` must return a bool tensor of shape \\(1, 4\\)"):
         ScriptedModel(*SCRIPT).run(decoding=Ids())
+
+
+def test_confidences_near_one_are_told_apart():
+    class Seen(UnmaskingStrategy):
+        def __call__(self, prediction):
+            seen.append(prediction.confidence)
+            return prediction.masked
+
+    seen = []
+    confidence = torch.linspace(0.9990, 0.9999, 32, dtype=torch.float64)
+    ScriptedModel([3] * 32, confidence.tolist()).run(decoding=Seen())
+    torch.testing.assert_close(seen[0][0].double(), confidence, atol=1e-7, rtol=0)
