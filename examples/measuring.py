@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import transformers
+from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
 import hf_learn2pd
@@ -31,6 +32,7 @@ class Measurement:
 
     Args:
         texts (`list[str]`): The answers.
+        ids (`list[list[int]]`): Their tokens, up to and including end-of-text.
         nfe (`float`): Mean number of forward passes per prompt.
         tokens_per_forward (`float`): Mean over prompts.
         tokens (`float`): Mean length of an answer, up to and including end-of-text.
@@ -41,6 +43,7 @@ class Measurement:
     """
 
     texts: list[str]
+    ids: list[list[int]]
     nfe: float
     tokens_per_forward: float
     tokens: float
@@ -93,7 +96,13 @@ def peak_memory() -> float:
 
 
 def measure(
-    model: Any, tokenizer: Any, prompts: Sequence[str], batch_size: int, repeats: int = 1, **options: Any
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    batch_size: int,
+    repeats: int = 1,
+    references: list[list[int]] | None = None,
+    **options: Any,
 ) -> Measurement:
     """
     Answers prompts in batches and measures the work.
@@ -105,6 +114,7 @@ def measure(
         batch_size (`int`): Prompts per call.
         repeats (`int`, *optional*, defaults to 1):
             How often all prompts are answered; what takes longer than a minute is not repeated.
+        references (`list[list[int]]`, *optional*): The known answer of each prompt, for the oracle.
         options: Options of `generate`.
 
     Returns:
@@ -119,7 +129,11 @@ def measure(
     before = reset_peak_memory()
     while len(seconds) < repeats and sum(seconds) * len(prompts) < LONG:
         began, outputs = time.perf_counter(), []
-        for inputs in tqdm(batches, unit="batch", leave=False):
+        for number, inputs in enumerate(tqdm(batches, unit="batch", leave=False)):
+            if references is not None:
+                known = [torch.tensor(ids) for ids in references[number * batch_size :][:batch_size]]
+                filler = tokenizer.eos_token_id
+                options["reference_ids"] = pad_sequence(known, batch_first=True, padding_value=filler)
             outputs.append(
                 model.generate(**inputs, **options, return_dict_in_generate=True, output_unmasking_steps=True)
             )
@@ -129,11 +143,13 @@ def measure(
     peak = peak_memory() - before
 
     texts: list[str] = []
+    ids: list[list[int]] = []
     row_passes = lockstep = 0
     for inputs, output in zip(batches, outputs, strict=True):
         prompt_length = inputs["input_ids"].shape[1]
         for row in output.sequences[:, prompt_length:].tolist():
             end = row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row)
+            ids.append(row[: end + 1])
             texts.append(tokenizer.decode(row[:end], skip_special_tokens=True))
         row_passes += sum(rows for _, rows, _, _ in output.forward_passes)
         block_length = options.get("block_length") or model.generation_config.block_length or 32
@@ -144,6 +160,7 @@ def measure(
     rates = torch.cat([output.tokens_per_forward for output in outputs]).double()
     return Measurement(
         texts=texts,
+        ids=ids,
         nfe=passes.mean().item(),
         tokens_per_forward=rates.mean().item(),
         tokens=(passes * rates).mean().item(),

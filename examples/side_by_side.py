@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--fast-dllm", help="folder with that release's generate.py for LLaDA")
     parser.add_argument("--python", required=True, help="interpreter of an environment with transformers 4.57")
     parser.add_argument("--model", default=str(checkpoint))
-    parser.add_argument("--filter", default=str(checkpoint / "unmasking_filter"))
+    parser.add_argument("--filter", default=str(checkpoint / "unmasking_filter_mlp"))
     parser.add_argument("--threshold", type=float, default=0.96)
     parser.add_argument("--num-prompts", type=int, default=50)
     parser.add_argument("--lengths", type=int, nargs="+", default=[256])

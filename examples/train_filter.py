@@ -1,29 +1,46 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
-"""Train a Learn2PD filter for a model: its own outputs on training prompts, replayed by the oracle.
+"""Train a filter for a model: its own outputs on prompts, replayed by the oracle; then a threshold found by decoding.
 
-The threshold is then set on further training prompts, to the lowest with which decoding agrees with the stock loop.
+python examples/train_filter.py                                         # the filter shipped with the small checkpoint
+python examples/train_filter.py --model GSAI-ML/LLaDA-8B-Instruct --prompts questions.jsonl --output my_filter
+accelerate launch examples/train_filter.py ...                          # trajectories on several GPUs or machines
+python examples/train_filter.py ... --policy my_filter --trajectories second --add trajectories   # a second round
 
-python examples/train_filter.py                       # the filter shipped with the small checkpoint
-python examples/train_filter.py --num-prompts 200 --output my_filter
+A filter meets other states than the oracle: it finds less, so more is masked. A second round learns from those as well;
+so does one with another `--block-length`, for a filter that serves several.
+A run that is started again with the same arguments goes on where it had stopped.
 """
 
 import argparse
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
+from accelerate import PartialState
 from tasks import task_sample
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import hf_learn2pd  # noqa: F401  (registers LLaDA)
+from hf_learn2pd import Learn2PD, UnmaskingFilter
 from hf_learn2pd.filter.calibration import calibrate_threshold
-from hf_learn2pd.filter.training import train_filter
-from hf_learn2pd.filter.trajectories import collect_trajectories
+from hf_learn2pd.filter.features import FEATURES
+from hf_learn2pd.filter.prompts import read_prompts
+from hf_learn2pd.filter.training import plot_scores, score_thresholds, train_filter
+from hf_learn2pd.filter.trajectories import Trajectories, collect_trajectories, load_trajectories
 
 __all__ = ["main"]
 
 # Of a stream of training samples of its own, apart from the one the model was trained on.
 SEED = 188
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "mlp": {"features": ["confidence"], "learning_rate": 1e-2, "epochs": 1200},
+    "transformer": {
+        "features": ["confidence", "position"],
+        "learning_rate": 3e-3,
+        "epochs": 60,
+        "masked_only": False,
+    },
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -31,67 +48,83 @@ def main(arguments: list[str] | None = None) -> None:
     here = Path(__file__).parent
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(here / "tiny_llada"))
+    parser.add_argument("--prompts", help="JSONL file of prompts or chats (default: training questions of the tasks)")
     parser.add_argument("--output", default=str(here / "tiny_llada" / "unmasking_filter"))
-    parser.add_argument("--num-prompts", type=int, default=1000)
-    parser.add_argument("--calibration-prompts", type=int, default=400)
+    parser.add_argument("--trajectories", default="trajectories", help="folder to collect in (default: %(default)s)")
+    parser.add_argument("--policy", help="a filter whose steps the replay follows instead of the oracle's")
+    parser.add_argument("--add", nargs="*", default=[], help="folders of earlier runs to learn from as well")
+    parser.add_argument("--architecture", choices=RECIPES, default="transformer")
+    parser.add_argument("--features", nargs="+", choices=FEATURES, help="default: confidence, position")
+    parser.add_argument("--hidden-size", type=int, default=32)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--num-prompts", type=int, default=1000, help="to learn from (default: %(default)s)")
+    parser.add_argument("--calibration-prompts", type=int, default=400, help="behind those (default: %(default)s)")
     parser.add_argument("--max-new-tokens", type=int, default=256)
     parser.add_argument("--block-length", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument(
         "--agreement", type=float, default=0.9975, help="share of texts that must equal the stock loop's"
     )
-    parser.add_argument("--base-model", default="tiny_llada", help="name of the model on the filter's card")
+    parser.add_argument("--base-model", help="name of the model on the filter's card (default: --model)")
+    parser.add_argument("--plot", help="image file for the curve over thresholds")
     options = parser.parse_args(arguments)
 
     tokenizer = AutoTokenizer.from_pretrained(options.model)
-    model: Any = AutoModelForCausalLM.from_pretrained(options.model)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-
-    def tokenize(first: int, count: int) -> list[Any]:
-        prompts = [task_sample(SEED, index, "train").prompt for index in range(first, first + count)]
-        batches = []
-        for start in range(0, count, options.batch_size):
-            chats = [[{"role": "user", "content": prompt}] for prompt in prompts[start : start + options.batch_size]]
-            batches.append(
-                tokenizer.apply_chat_template(
-                    chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
-                )
-            )
-        return batches
-
-    batches = tokenize(0, options.num_prompts)
-    trajectories = collect_trajectories(model, batches, options.max_new_tokens, options.block_length)
-    filter = train_filter(trajectories, base_model=options.base_model)
-    batches = tokenize(options.num_prompts, options.calibration_prompts)
-    trials = calibrate_threshold(
-        model, filter, batches, options.agreement, options.max_new_tokens, options.block_length
+    model: Any = AutoModelForCausalLM.from_pretrained(options.model, dtype="auto")
+    state = PartialState()
+    model.to(state.device)
+    count = options.num_prompts + options.calibration_prompts
+    source = options.prompts or (task_sample(SEED, index, "train").prompt for index in range(count))
+    chats = read_prompts(source)
+    canvas = {"max_new_tokens": options.max_new_tokens, "block_length": options.block_length}
+    trajectories = collect_trajectories(
+        model,
+        islice(chats, options.num_prompts),
+        options.trajectories,
+        tokenizer,
+        batch_size=options.batch_size,
+        policy=Learn2PD(UnmaskingFilter.load(options.policy)) if options.policy else None,
+        **canvas,
     )
-    rows = [
-        f"| {trial.threshold:.4f} | {100 * trial.agreement:.2f} | {trial.nfe:.2f} |"
+    trajectories = Trajectories.cat([*map(load_trajectories, options.add), trajectories])
+    recipe = RECIPES[options.architecture] | {"hidden_size": options.hidden_size}
+    recipe |= {name: value for name in ("features", "epochs") if (value := getattr(options, name)) is not None}
+    base_model = options.base_model or Path(options.model).name
+    filter = train_filter(trajectories, options.architecture, base_model=base_model, **recipe)
+    if not state.is_main_process:
+        return
+    # What it was not trained on: the last tenth.
+    held_out = trajectories.map(lambda values: values[-(len(values) // 10) :])
+    scores = score_thresholds(filter, held_out)
+    lines = ["| threshold | precision | recall | accepted per step |", "|---|---|---|---|"]
+    lines += [
+        f"| {score.threshold:g} | {score.precision:.5f} | {score.recall:.4f} | {score.tokens_per_forward:.2f} |"
+        for score in scores
+    ]
+    print("\n".join(lines))
+    if options.plot:
+        plot_scores(scores, options.plot)
+    rest = list(islice(chats, options.calibration_prompts))
+    trials = calibrate_threshold(
+        model, filter, rest, options.agreement, tokenizer, batch_size=options.batch_size, **canvas
+    )
+    tried = [
+        f"| {trial.threshold:.4f} | {100 * trial.agreement:.2f} % | {trial.nfe:.2f} |"
         for trial in sorted(trials, key=lambda trial: trial.threshold)
     ]
-    evidence = "\n".join(["| threshold | texts equal to stock, % | NFE |", "|---|---|---|", *rows])
-    print(evidence)
-    filter.save_pretrained(
-        options.output,
-        model_card_kwargs={
-            "training": f"{len(trajectories.confidence)} oracle steps over {options.num_prompts} prompts, canvas of "
-            f"{options.max_new_tokens}. The threshold is the lowest of these with which at least "
-            f"{100 * options.agreement:g} % of {options.calibration_prompts} other training prompts get the text of "
-            f"the stock loop:\n\n{evidence}"
-        },
+    print("\n".join(["", "| threshold | texts equal to the stock loop's | NFE |", "|---|---|---|", *tried]))
+    training = (
+        f"{len(trajectories.confidence)} steps, the last of them over {options.num_prompts} prompts, canvas of "
+        f"{options.max_new_tokens}, block length {options.block_length}. On steps held out:"
     )
+    # The card belongs to the weights: one that is there already would tell of others.
+    (Path(options.output) / "README.md").unlink(missing_ok=True)
+    filter.save_pretrained(options.output, model_card_kwargs={"training": "\n".join([training, "", *lines])})
     if Path(options.output).resolve() == (Path(options.model) / "unmasking_filter").resolve():
         # `generate` finds a filter in the model's own repository; from now on it is used without being asked for.
-        model.generation_config.update(
-            decoding="learn2pd", block_length=options.block_length, max_new_tokens=options.max_new_tokens
-        )
+        model.generation_config.update(decoding="learn2pd", **canvas)
         model.generation_config.save_pretrained(options.model)
-    with torch.no_grad():
-        accepted = (filter(trajectories.confidence).sigmoid() > filter.threshold) & trajectories.masked
-    right = (accepted & trajectories.correct).sum() / accepted.sum().clamp(min=1)
-    recall = (accepted & trajectories.correct).sum() / (trajectories.masked & trajectories.correct).sum()
-    print(f"threshold {filter.threshold:.4f}: precision {right:.4f}, recall {recall:.4f}; saved to {options.output}")
+    print(f"threshold {filter.threshold:.4f}; saved to {options.output}")
 
 
 if __name__ == "__main__":

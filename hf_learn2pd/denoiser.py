@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """One forward pass: the windows of a canvas in, a prediction of each row's block out."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from transformers import LogitsProcessorList, PreTrainedModel
 
 from .cache import BlockCache
 from .canvas import Canvas
+from .history import History
 from .special_tokens import SpecialTokens
 from .unmasking import BlockPrediction
 
@@ -39,6 +41,8 @@ class Denoiser:
         cfg_scale (`float`, *optional*, defaults to 0.0): Strength of classifier-free guidance; 0 for none.
         predict_end_of_text (`bool`, *optional*, defaults to `False`):
             Whether to look for predicted end-of-text tokens: on the whole canvas, or with a cache in the block.
+        needs (`frozenset[str]`, *optional*, defaults to nothing):
+            Optional fields of [`BlockPrediction`] to compute.
         block_cache (`str`, *optional*):
             `"prefix"` or `"dual"`, see [`BlockCache`]; None to compute the whole canvas in every pass.
     """
@@ -53,6 +57,7 @@ class Denoiser:
         cfg_scale: float = 0.0,
         predict_end_of_text: bool = False,
         block_cache: str | None = None,
+        needs: frozenset[str] = frozenset(),
     ):
         self.config = model.config
         self.decoder = model.get_decoder()
@@ -64,6 +69,8 @@ class Denoiser:
         self.cfg_scale = cfg_scale
         self.predict_end_of_text = predict_end_of_text
         self.block_cache = block_cache
+        self.needs = needs
+        self.history: History | None = None
         self.cache: BlockCache | None = None
         # What a prediction has cut off stays in the dual cache, and in sight, until the row's next refresh.
         self.keeps_cut = predict_end_of_text and block_cache == "dual"
@@ -94,19 +101,25 @@ class Denoiser:
                 masked = masked & ~canvas.fresh[:, None]
             hidden = self._window(canvas)
             index = (columns - canvas.block_start[:, None]).clamp(max=hidden.shape[1] - 1)
-        tokens, confidence = self._predict(hidden, canvas.input_ids if rows is None else canvas.input_ids[rows], index)
+        found = self._predict(hidden, canvas.input_ids if rows is None else canvas.input_ids[rows], index)
         if rows is not None:
-            tokens = torch.zeros_like(canvas.columns).index_copy_(0, rows, tokens)
-            confidence = confidence.new_zeros(tokens.shape).index_copy_(0, rows, confidence)
+            found = {
+                name: values.new_zeros(canvas.columns.shape).index_copy_(0, rows, values)
+                for name, values in found.items()
+            }
+        if "repeats" in self.needs:
+            self.history = self.history or History(count, canvas.columns.shape[1], columns.device)
+            found["repeats"] = self.history.count(found["tokens"], canvas.step_in_block == 0, ~masked.any(dim=-1))
+        found["confidence"] = found["confidence"].masked_fill(~canvas.in_block, 0.0)
 
         prediction = BlockPrediction(
-            tokens=tokens,
-            confidence=confidence.masked_fill(~canvas.in_block, 0.0),
+            **found,
             masked=masked,
             scheduled=canvas.scheduled,
             positions=canvas.columns - canvas.prompt_length,
             rows=canvas.rows,
             noise=canvas.noise[canvas.columns - canvas.prompt_length],
+            in_block=canvas.in_block,
         )
         if self.predict_end_of_text:
             return replace(prediction, end_of_text=self._end_of_text(hidden, canvas, prediction))
@@ -119,6 +132,8 @@ class Denoiser:
         Args:
             rows (`torch.LongTensor` of shape `(kept,)`, *optional*): What [`Canvas.leave`] has returned.
         """
+        if rows is not None and self.history is not None:
+            self.history.keep(rows)
         if rows is None or self.cache is None:
             return
         if self.keeps_cut:
@@ -193,10 +208,8 @@ class Denoiser:
             input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, **cache
         ).last_hidden_state
 
-    def _predict(
-        self, hidden: torch.Tensor, input_ids: torch.Tensor, index: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns tokens and confidence where `index` of shape `(rows, width)` points to in `hidden`."""
+    def _predict(self, hidden: torch.Tensor, input_ids: torch.Tensor, index: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Returns tokens, confidence and what is needed where `index` `(rows, width)` points to in `hidden`."""
         places = index.repeat(2, 1) if self.cfg_scale > 0.0 else index
         logits = self.head(hidden.take_along_dim(places[..., None], dim=1)).float()
         if self.cfg_scale > 0.0:
@@ -219,8 +232,15 @@ class Denoiser:
             logits = logits.index_fill(-1, self.special_tokens.never_confident, -torch.inf)
         # Measured from the largest logit: probabilities close to 1 would otherwise be rounded as the logits are.
         logits = logits - logits.amax(dim=-1, keepdim=True)
-        chosen = logits.gather(-1, tokens[..., None]).squeeze(-1)
-        return tokens, (chosen - logits.logsumexp(dim=-1)).exp()
+        chosen, total = logits.gather(-1, tokens[..., None]).squeeze(-1), logits.logsumexp(dim=-1)
+        found = {"tokens": tokens, "confidence": (chosen - total).exp()}
+        if "margin" in self.needs:
+            first, second = (logits.topk(2, dim=-1).values - total[..., None]).exp().unbind(dim=-1)
+            found["margin"] = first - second
+        if "entropy" in self.needs:
+            probabilities = (logits - total[..., None]).exp()
+            found["entropy"] = torch.special.entr(probabilities).sum(dim=-1) / math.log(logits.shape[-1])
+        return found
 
     def _end_of_text(self, hidden: torch.Tensor, canvas: Canvas, prediction: BlockPrediction) -> torch.Tensor:
         """Returns `BlockPrediction.end_of_text`; in chunks of a block, so that memory does not grow with the canvas."""
@@ -231,8 +251,8 @@ class Denoiser:
         parts = []
         for start in range(0, canvas.length, canvas.block_length):
             column = torch.arange(start, min(start + canvas.block_length, canvas.length), device=hidden.device)
-            tokens, confidence = self._predict(hidden, canvas.input_ids, column.expand(len(canvas.rows), -1))
+            there = self._predict(hidden, canvas.input_ids, column.expand(len(canvas.rows), -1))
             masked = (canvas.tokens[:, column] == self.special_tokens.mask) & (column < canvas.end[:, None])
-            masked &= (column >= canvas.prompt_length) & torch.isin(tokens, self.special_tokens.eos)
-            parts.append(confidence.masked_fill(~masked, -1.0))
+            masked &= (column >= canvas.prompt_length) & torch.isin(there["tokens"], self.special_tokens.eos)
+            parts.append(there["confidence"].masked_fill(~masked, -1.0))
         return torch.cat(parts, dim=-1)

@@ -264,6 +264,7 @@ def _denoise(
         cfg_scale=config.cfg_scale,
         predict_end_of_text=config.end_of_text == "predicted",
         block_cache=config.block_cache,
+        needs=strategy.needs,
     )
     end_of_text = EndOfTextCriteria(config.end_of_text, special_tokens)
     # transformers adds criteria for what the canvas and `end_of_text` already settle.

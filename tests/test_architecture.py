@@ -8,11 +8,12 @@ import hf_learn2pd
 
 PACKAGE = Path(hf_learn2pd.__file__).parent
 FLOORS = [
+    ["filter.features", "filter.networks", "filter.hub"],
     ["filter.model"],
     ["unmasking"],
     ["configuration"],
     ["special_tokens"],
-    ["canvas", "cache", "stopping", "blocks"],
+    ["canvas", "cache", "stopping", "blocks", "history"],
     ["denoiser"],
     ["generation"],
     ["filter", "models"],

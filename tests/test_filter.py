@@ -1,15 +1,18 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 import json
+import math
 import shutil
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import golden_cases, golden_filter
+from conftest import golden_cases, golden_filter, golden_model
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
-from hf_learn2pd import UnmaskingFilter
+from hf_learn2pd import Learn2PD, UnmaskingFilter
+from hf_learn2pd.filter.features import stack_features
 
 
 @pytest.mark.parametrize("case", golden_cases("units")["filter"]["cases"])
@@ -104,6 +107,11 @@ def test_pickled_weights_alone_are_not_read(tmp_path):
         ({"block_length": 0}, "`block_length`"),
         ({"hidden_size": 1.5}, "`hidden_size`"),
         ({"threshold": 1.1}, "`threshold`"),
+        ({"architecture": "cnn"}, "`architecture` must be 'mlp' or 'transformer' \\(got 'cnn'\\)"),
+        ({"architecture": "transformer", "hidden_size": 30}, "`hidden_size` must be a multiple of 4"),
+        ({"features": ["confidence", "mood"]}, "`features` must be some of confidence, margin, .*mood"),
+        ({"features": "confidence"}, "`features` must be some of"),
+        ({"num_layers": 0}, "`num_layers`"),
     ],
 )
 def test_bad_options_are_refused(options, message):
@@ -137,3 +145,103 @@ def test_load_understands_subfolders(tmp_path):
     assert UnmaskingFilter.load(f"{tmp_path}:deep/filter").block_length == 32
     with pytest.raises(ValueError, match="must hold the folder 'other'"):
         UnmaskingFilter.load(f"{tmp_path}:other")
+
+
+ALL = ["confidence", "margin", "entropy", "mask_ratio", "position", "unchanged"]
+
+
+EVIDENCE = {
+    "agreement": 0.99,
+    "prompts": 3,
+    "max_new_tokens": 64,
+    "block_length": 16,
+    "stock_nfe": 20.5,
+    "trials": [{"threshold": 0.5, "agreement": 1.0, "nfe": 4.0}],
+}
+
+
+def transformer(features=ALL):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return UnmaskingFilter(architecture="transformer", features=features, calibration=EVIDENCE).eval()
+
+
+def test_a_transformer_is_small_and_survives_a_round_trip(tmp_path):
+    filter = transformer()
+    assert sum(parameter.numel() for parameter in filter.parameters()) <= 50_000
+    filter.save_pretrained(tmp_path)
+    loaded = UnmaskingFilter.from_pretrained(tmp_path)
+    assert (loaded.architecture, loaded.features, loaded.block_length) == ("transformer", tuple(ALL), None)
+    assert loaded.calibration == EVIDENCE and loaded.num_layers == 2
+    assert all(torch.equal(a, b) for a, b in zip(filter.parameters(), loaded.parameters(), strict=True))
+    assert "any" in ModelCard.load(tmp_path / "README.md").text.split("| Block length |")[1].splitlines()[0]
+
+
+@torch.no_grad()
+def test_a_transformer_takes_a_block_as_a_set_of_any_size():
+    filter, generator = transformer(), torch.Generator().manual_seed(1)
+    features, order = torch.rand(2, 48, 6, generator=generator), torch.randperm(48, generator=generator)
+    masked = torch.rand(2, 48, generator=generator) < 0.5
+    in_block = torch.arange(48) < torch.tensor([[48], [20]])
+    logits = filter(features, masked, in_block)
+    moved = filter(features[:, order], masked[:, order], in_block[:, order])
+    torch.testing.assert_close(moved[0], logits[0, order])
+    # What lies behind a block does not count, and a block of 20 is as good as one of 48.
+    torch.testing.assert_close(filter(features[1:, :20], masked[1:, :20]), logits[1:, :20])
+    assert not torch.allclose(filter(features, ~masked, in_block)[0], logits[0])
+
+
+def test_a_config_with_an_unknown_feature_or_another_architecture_is_refused(tmp_path):
+    transformer().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for change, message in (
+        ({"features": ["confidence", "mood"]}, "`features` must be some of"),
+        ({"features": ["confidence"]}, r"`network.embedding.weight` must be finite and of shape \(32, 4\)"),
+        ({"architecture": "mlp", "block_length": 32}, "must have the tensors of its architecture"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(ValueError, match=message):
+            UnmaskingFilter.from_pretrained(tmp_path)
+
+
+def test_features_by_hand():
+    half, ones = torch.full((1, 4), 0.5), torch.ones(1, 4)
+    block = SimpleNamespace(
+        confidence=half,
+        margin=half / 2,
+        entropy=half / 4,
+        repeats=torch.tensor([[1, 2, 1, 3]]),
+        masked=torch.tensor([[False, True, True, False]]),
+        in_block=torch.tensor([[True, True, True, False]]),
+    )
+    found = dict(zip(ALL, stack_features(block, ALL).unbind(dim=-1), strict=True))
+    assert torch.equal(found["margin"], half / 2) and torch.equal(found["entropy"], half / 4)
+    torch.testing.assert_close(found["mask_ratio"], ones * 2 / 3)
+    torch.testing.assert_close(found["position"], torch.tensor([[0, 1 / 7, math.log2(3) / 7, 2 / 7]]))
+    assert found["unchanged"].tolist() == [[0, 1, 0, 1]]
+
+
+@pytest.mark.parametrize("features", [["confidence"], ["confidence", "margin"], ALL])
+def test_generate_computes_just_what_the_filter_looks_at(features, monkeypatch):
+    seen = []
+
+    def accept(strategy, prediction):
+        seen.append(prediction)
+        return real(strategy, prediction)
+
+    real = Learn2PD.accept
+    monkeypatch.setattr(Learn2PD, "accept", accept)
+    model = golden_model("tiny_llada")
+    output = model.generate(
+        torch.tensor([[5, 6], [7, 8]]), decoding=Learn2PD(transformer(features)), max_new_tokens=80, block_length=40
+    )
+    assert output.shape[0] == 2 and len(seen) > 2
+    for name, feature in (("margin", "margin"), ("entropy", "entropy"), ("repeats", "unchanged")):
+        assert all((getattr(each, name) is not None) == (feature in features) for each in seen)
+    if features == ALL:
+        for before, after in pairwise(seen):
+            assert (after.margin <= after.confidence + 1e-6)[after.masked].all()
+            assert ((after.entropy >= 0) & (after.entropy <= 1)).all()
+            if torch.equal(before.rows, after.rows):
+                same = (before.tokens == after.tokens) & torch.equal(before.positions, after.positions)
+                assert torch.equal(after.repeats, torch.where(same, before.repeats, 0) + 1)

@@ -1,11 +1,13 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import golden_cases, golden_model
 
 from hf_learn2pd import LowConfidence, Oracle, UnmaskingFilter
-from hf_learn2pd.filter.training import choose_threshold, train_filter
-from hf_learn2pd.filter.trajectories import Trajectories, collect_trajectories, replay
+from hf_learn2pd.filter.training import choose_threshold, plot_scores, score_thresholds, train_filter
+from hf_learn2pd.filter.trajectories import Trajectories, replay
 
 
 @pytest.mark.parametrize("case", golden_cases("learn2pd_training_data"), ids=lambda case: case["id"])
@@ -24,24 +26,10 @@ def step_differs(last, step):
     return last is None or last["step"] >= step["step"] or last["confidence"] != step["confidence"]
 
 
-def batches():
-    prompt = torch.tensor([[510, 510, 3, 4], [5, 6, 7, 8], [510, 9, 8, 7]])
-    mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1], [0, 1, 1, 1]])
-    return [{"input_ids": prompt, "attention_mask": mask}, {"input_ids": prompt[1:2], "attention_mask": mask[1:2]}]
-
-
-def test_trajectories_of_a_prompt_do_not_depend_on_its_batch():
-    model = golden_model("tiny_llada")
-    both = collect_trajectories(model, batches(), 40, 16, progress=False)
-    alone = collect_trajectories(model, batches()[1:], 40, 16, progress=False)
-    rows = {tuple(row) for row in both.masked.long().tolist()}
-    assert rows >= {tuple(row) for row in alone.masked.long().tolist()}
-    assert len(both.confidence) > 2 * len(alone.confidence)
-
-
 def test_replay_takes_the_steps_of_the_oracle_and_records_masked_positions_as_zero_or_one():
     model = golden_model("tiny_llada")
-    batch = batches()[0]
+    prompt = torch.tensor([[510, 510, 3, 4], [5, 6, 7, 8], [510, 9, 8, 7]])
+    batch = {"input_ids": prompt, "attention_mask": (prompt != 510).long()}
     options = {"attention_mask": batch["attention_mask"], "max_new_tokens": 32, "return_dict_in_generate": True}
     stock = model.generate(batch["input_ids"], decoding=LowConfidence(), end_of_text=None, **options)
     trajectories = replay(model, batch["input_ids"], stock.sequences[:, 4:], batch["attention_mask"])
@@ -55,7 +43,13 @@ def separable(samples=600, width=8):
     generator = torch.Generator().manual_seed(0)
     confidence = torch.rand(samples, width, generator=generator)
     masked = torch.rand(samples, width, generator=generator) < 0.8
-    return Trajectories(confidence, masked, confidence > 0.5)
+    return trajectories_of(confidence, masked, confidence > 0.5)
+
+
+def trajectories_of(confidence, masked, correct):
+    """Says nothing that could be learned from but the confidence."""
+    zeros = torch.zeros_like(confidence)
+    return Trajectories(confidence, zeros, zeros, zeros.long(), masked, torch.ones_like(masked), correct)
 
 
 def test_training_finds_the_rule_and_repeats_itself():
@@ -74,9 +68,11 @@ def test_training_finds_the_rule_and_repeats_itself():
 
 def test_labels_outside_the_mask_are_not_learned_from():
     trajectories = separable(100)
-    flipped = Trajectories(trajectories.confidence, trajectories.masked, trajectories.correct ^ ~trajectories.masked)
-    one, other = (train_filter(each, epochs=3) for each in (trajectories, flipped))
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    flipped = replace(trajectories, correct=trajectories.correct ^ ~trajectories.masked)
+    for masked_only in (True, False):
+        one, other = (train_filter(each, epochs=3, masked_only=masked_only) for each in (trajectories, flipped))
+        same = [torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True)]
+        assert all(same) if masked_only else not any(same)
 
 
 def test_threshold_by_hand():
@@ -87,11 +83,56 @@ def test_threshold_by_hand():
     confidence = torch.tensor([[0.9], [0.8], [0.7], [0.6], [0.5]])
     masked = torch.tensor([[1], [1], [1], [1], [0]]).bool()
     correct = torch.tensor([[1], [1], [0], [1], [0]]).bool()
-    trajectories = Trajectories(confidence, masked, correct)
+    trajectories = trajectories_of(confidence, masked, correct)
     # The filter is the identity before its sigmoid. Right: all above 0.7, two in three above 0.6, three in four.
     assert choose_threshold(filter, trajectories, 1.0) == pytest.approx(torch.tensor(0.7).sigmoid().item())
     assert choose_threshold(filter, trajectories, 0.75) == 0.0
-    assert choose_threshold(filter, Trajectories(confidence, masked, ~masked), 0.5) == 1.0
+    assert choose_threshold(filter, trajectories_of(confidence, masked, ~masked), 0.5) == 1.0
+    # Above 0.55 four are accepted, and three of them right; every step counts one at least.
+    cuts = torch.tensor([0.55, 0.75, 0.95]).sigmoid().tolist()
+    scores = score_thresholds(filter, trajectories, cuts)
+    assert [(score.precision, score.recall) for score in scores] == [(0.75, 1.0), (1.0, 2 / 3), (1.0, 0.0)]
+    assert [score.tokens_per_forward for score in scores] == [1.0, 1.0, 1.0]
+
+
+def test_accepted_predictions_are_counted_per_step():
+    filter = UnmaskingFilter(block_length=2, hidden_size=2)
+    with torch.no_grad():
+        for parameter, value in zip(filter.parameters(), (torch.eye(2), 0, torch.eye(2), 0), strict=True):
+            parameter.copy_(torch.as_tensor(value))
+    confidence = torch.tensor([[0.9, 0.8], [0.9, 0.2], [0.1, 0.2]])
+    everything = torch.ones(3, 2, dtype=torch.bool)
+    (score,) = score_thresholds(filter, trajectories_of(confidence, everything, everything), [0.6])
+    # Two in the first step, one in the second; the third takes one whatever the filter says.
+    assert score.tokens_per_forward == pytest.approx(4 / 3) and score.recall == 0.5
+
+
+def test_a_transformer_learns_what_one_position_says_of_another():
+    """A prediction is right where the margin of the block's first position is high: no position knows by itself."""
+    generator = torch.Generator().manual_seed(0)
+    confidence, margin = torch.rand(2, 800, 8, generator=generator)
+    correct = (margin[:, :1] > 0.5).expand(-1, 8)
+    everything = torch.ones(800, 8, dtype=torch.bool)
+    trajectories = replace(trajectories_of(confidence, everything, correct), margin=margin)
+    options = {"architecture": "transformer", "learning_rate": 3e-3, "batch_size": 64, "epochs": 40, "hidden_size": 16}
+    seeing = train_filter(trajectories, features=["confidence", "margin", "position"], **options)
+    blind = train_filter(trajectories, features=["confidence"], **options)
+    (seen,), (unseen,) = (score_thresholds(filter, trajectories, [0.5]) for filter in (seeing, blind))
+    assert seen.precision > 0.95 and seen.recall > 0.95
+    assert unseen.recall < 0.2 or unseen.precision < 0.7
+
+
+def test_patience_ends_training():
+    # A million epochs would take hours; at this rate the first ones make things worse.
+    filter = train_filter(separable(100), epochs=1_000_000, patience=3, learning_rate=10.0, batch_size=16)
+    assert all(parameter.isfinite().all() for parameter in filter.parameters())
+
+
+def test_the_plot_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    filter = train_filter(separable(50), epochs=1)
+    plot_scores(score_thresholds(filter, separable(50)), tmp_path / "scores.png")
+    assert (tmp_path / "scores.png").stat().st_size > 10_000
 
 
 def test_too_few_samples_are_refused():

@@ -2,8 +2,9 @@
 """Choosing a filter's threshold by what it does when it decodes."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from tqdm.auto import tqdm
 from ..special_tokens import SpecialTokens
 from ..unmasking import Learn2PD
 from .model import UnmaskingFilter
+from .prompts import read_prompts, tokenize_prompts
 
 __all__ = ["ThresholdTrial", "calibrate_threshold"]
 
@@ -39,10 +41,12 @@ class ThresholdTrial:
 def calibrate_threshold(
     model: Any,
     filter: UnmaskingFilter,
-    batches: Sequence[dict[str, torch.Tensor]],
+    prompts: str | os.PathLike[str] | Iterable[Any],
     agreement: float = 0.99,
+    tokenizer: Any | None = None,
     max_new_tokens: int = 256,
     block_length: int = 32,
+    batch_size: int = 16,
     trials: int = 7,
     progress: bool = True,
 ) -> list[ThresholdTrial]:
@@ -50,16 +54,19 @@ def calibrate_threshold(
     Sets a filter's threshold to the lowest one with which decoding still agrees with the stock loop.
 
     The threshold is found by bisection; what is compared is the actual text, up to its end-of-text token, because a
-    wrong token that is accepted early changes everything behind it.
+    wrong token that is accepted early changes everything behind it. Threshold and evidence are stored in the filter and
+    saved with it.
 
     Args:
         model ([`DiffusionGenerationMixin`]): The model the filter is for.
         filter ([`UnmaskingFilter`]): The filter, changed in place.
-        batches (`Sequence[dict[str, torch.Tensor]]`):
-            Tokenized prompts the filter was not trained on, each with `input_ids` and `attention_mask`.
+        prompts (`str`, `os.PathLike` or `Iterable`):
+            What [`read_prompts`] takes; prompts the filter was not trained on.
         agreement (`float`, *optional*, defaults to 0.99): Share of prompts whose text must equal the stock loop's.
+        tokenizer (`PreTrainedTokenizerBase`, *optional*): The model's; loaded from its repository if None.
         max_new_tokens (`int`, *optional*, defaults to 256): Positions of the answer region.
         block_length (`int`, *optional*, defaults to 32): Positions that are denoised together.
+        batch_size (`int`, *optional*, defaults to 16): Prompts per batch.
         trials (`int`, *optional*, defaults to 7): Thresholds to try.
         progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
@@ -72,16 +79,16 @@ def calibrate_threshold(
     """
     if not 0.0 < agreement <= 1.0:
         raise ValueError(f"`agreement` must be above 0 and at most 1 (got {agreement})")
+    batches = list(tokenize_prompts(model, tokenizer, read_prompts(prompts), batch_size))
     if not batches:
-        raise ValueError("`batches` must hold at least one batch of prompts (got none)")
+        raise ValueError("`prompts` must hold at least one prompt (got none)")
     bar = tqdm(total=(trials + 1) * len(batches), desc="calibration", unit="batch", disable=not progress)
 
     def decode(decoding: Any) -> tuple[list[torch.Tensor], float]:
         texts, passes = [], []
         for batch in batches:
             output = model.generate(
-                batch["input_ids"].to(model.device),
-                attention_mask=batch["attention_mask"].to(model.device),
+                **batch,
                 decoding=decoding,
                 max_new_tokens=max_new_tokens,
                 block_length=block_length,
@@ -100,7 +107,7 @@ def calibrate_threshold(
         return texts, torch.cat(passes).double().mean().item()
 
     pad = SpecialTokens.of(model.generation_config, model.config, model.device).pad
-    stock, _ = decode("low_confidence")
+    stock, stock_nfe = decode("low_confidence")
     found: list[ThresholdTrial] = []
     low, high, chosen = _LOWEST, _HIGHEST, 1.0
     for _ in range(trials):
@@ -115,4 +122,12 @@ def calibrate_threshold(
             low = logit
     bar.close()
     filter.threshold = chosen
+    filter.calibration = {
+        "agreement": agreement,
+        "prompts": sum(len(texts) for texts in stock),
+        "max_new_tokens": max_new_tokens,
+        "block_length": block_length,
+        "stock_nfe": stock_nfe,
+        "trials": [asdict(trial) for trial in sorted(found, key=lambda trial: trial.threshold)],
+    }
     return found

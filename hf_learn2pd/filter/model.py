@@ -1,26 +1,32 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
-"""The published Learn2PD filter: a two-layer MLP over the confidences of a block, saved to and loaded from the Hub."""
+"""The unmasking filter: the published two-layer MLP or a small transformer, saved to and loaded from the Hub."""
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download, snapshot_download
-from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
-from huggingface_hub.errors import EntryNotFoundError
-from safetensors.torch import load_file
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import nn
+
+from .features import FEATURES, stack_features
+from .hub import CARD, find_filter, read_weights, write_custom_generate
+from .networks import HEADS, PositionTransformer
 
 __all__ = ["UnmaskingFilter"]
 
-# In a checkout the template lies beside the package, in a wheel inside it.
-_CARD = next(
-    path
-    for path in (Path(__file__).parents[1] / "model_card.md", Path(__file__).parents[2] / "model_card.md")
-    if path.exists()
-).read_text(encoding="utf-8")
+_OPTIONS = (
+    "block_length",
+    "hidden_size",
+    "threshold",
+    "base_model",
+    "architecture",
+    "features",
+    "num_layers",
+    "calibration",
+)
 
 
 class UnmaskingFilter(
@@ -30,60 +36,121 @@ class UnmaskingFilter(
     license="apache-2.0",
     tags=["learn2pd", "diffusion-language-model", "parallel-decoding"],
     paper_url="https://huggingface.co/papers/2509.25188",
-    model_card_template=_CARD,
+    model_card_template=CARD,
 ):
     r"""
-    Predicts from the confidences of a block which predictions already equal the final output.
+    Predicts for every position of a block whether the model's prediction there already equals the final output.
 
-    Two linear layers with a ReLU between them, as published; 2,112 parameters at block length 32. A narrower block is
-    padded with zeros on the right. Saved as safetensors with a config and a card; pickled weights are never read by
-    `from_pretrained`. Source: https://huggingface.co/papers/2509.25188.
+    `"mlp"` is the published filter: two linear layers with a ReLU between them over the positions of a block, 2,112
+    parameters at block length 32; a narrower block is padded with zeros on the right. `"transformer"` treats the
+    positions as a set and serves any block length. Saved as safetensors with a config and a card; pickled weights are
+    never read by `from_pretrained`. Source: https://huggingface.co/papers/2509.25188.
 
     Args:
         block_length (`int`, *optional*, defaults to 32):
-            Positions of the longest block the filter can look at.
+            Positions of the longest block an `"mlp"` can look at; a `"transformer"` has no such limit.
         hidden_size (`int`, *optional*, defaults to 32):
-            Width of the hidden layer.
+            Width of the hidden layers.
         threshold (`float`, *optional*, defaults to 0.96):
             Filter probability above which a position is unmasked, used where `generate` is given no
             `filter_threshold`. The published value for LLaDA is 0.96.
         base_model (`str`, *optional*):
-            Hub id or name of the model whose confidences it was trained on; written to the card.
+            Hub id or name of the model whose predictions it was trained on; written to the card.
+        architecture (`str`, *optional*, defaults to `"mlp"`):
+            `"mlp"` or `"transformer"`.
+        features (`Sequence[str]`, *optional*, defaults to `("confidence",)`):
+            What it looks at, keys of `FEATURES`: confidence, margin, entropy, mask_ratio, position, unchanged.
+        num_layers (`int`, *optional*, defaults to 2):
+            Layers of a `"transformer"`.
+        calibration (`dict[str, Any]`, *optional*):
+            How `threshold` was found, as [`calibrate_threshold`] writes it.
 
     Raises:
         ValueError: If an argument is out of range, or a loaded repository does not hold a complete, finite filter.
     """
 
     def __init__(
-        self, block_length: int = 32, hidden_size: int = 32, threshold: float = 0.96, base_model: str | None = None
+        self,
+        block_length: int | None = 32,
+        hidden_size: int = 32,
+        threshold: float = 0.96,
+        base_model: str | None = None,
+        architecture: str = "mlp",
+        features: Sequence[str] = ("confidence",),
+        num_layers: int = 2,
+        calibration: dict[str, Any] | None = None,
     ):
         super().__init__()
-        for name, value in (("block_length", block_length), ("hidden_size", hidden_size)):
+        if architecture not in ("mlp", "transformer"):
+            raise ValueError(f"`architecture` must be 'mlp' or 'transformer' (got {architecture!r})")
+        if architecture == "transformer":
+            block_length = None
+        elif not isinstance(block_length, int) or block_length < 1:
+            raise ValueError(f"`block_length` must be an integer above 0 (got {block_length!r})")
+        for name, value in (("hidden_size", hidden_size), ("num_layers", num_layers)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` must be an integer above 0 (got {value!r})")
+        if architecture == "transformer" and hidden_size % HEADS:
+            raise ValueError(f"`hidden_size` must be a multiple of {HEADS} for a transformer (got {hidden_size})")
         if not 0.0 <= threshold <= 1.0:
             raise ValueError(f"`threshold` must be between 0 and 1 (got {threshold!r})")
+        if isinstance(features, str) or not features or not set(features) <= set(FEATURES):
+            raise ValueError(f"`features` must be some of {', '.join(FEATURES)} (got {features!r})")
         self.block_length = block_length
         self.hidden_size = hidden_size
         self.threshold = threshold
         self.base_model = base_model
-        self.linear1 = nn.Linear(block_length, hidden_size)
-        self.linear2 = nn.Linear(hidden_size, block_length)
+        self.architecture = architecture
+        self.features = tuple(features)
+        self.num_layers = num_layers
+        self.calibration = calibration
+        if block_length is None:
+            self.network = PositionTransformer(len(self.features), hidden_size, num_layers)
+        else:
+            self.linear1 = nn.Linear(block_length * len(self.features), hidden_size)
+            self.linear2 = nn.Linear(hidden_size, block_length)
 
-    def forward(self, confidence: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, features: torch.Tensor, masked: torch.Tensor | None = None, in_block: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """
         Scores every position of a block.
 
         Args:
-            confidence (`torch.FloatTensor` of shape `(rows, width)`):
-                Probability of the predicted token at each position, masked or not; `width` at most `block_length`.
+            features (`torch.FloatTensor` of shape `(rows, width, num_features)`):
+                The filter's features at each position, masked or not; `width` at most `block_length`. A filter with one
+                feature also takes `(rows, width)`.
+            masked (`torch.BoolTensor` of shape `(rows, width)`, *optional*):
+                Positions that are still to be unmasked, all if None. The MLP does not look at it.
+            in_block (`torch.BoolTensor` of shape `(rows, width)`, *optional*):
+                Positions that belong to the block, all if None; elsewhere the published filter sees zeros.
 
         Returns:
             `torch.FloatTensor` of shape `(rows, width)`: Logits; above 0 where a prediction is likelier final than not.
         """
-        width = confidence.shape[-1]
-        padded = nn.functional.pad(confidence, (0, self.block_length - width)).to(self.linear1.weight.dtype)
-        return self.linear2(torch.relu(self.linear1(padded)))[..., :width]
+        if features.ndim == 2:
+            features = features[..., None]
+        everywhere = torch.ones_like(features[..., 0], dtype=torch.bool)
+        in_block = everywhere if in_block is None else in_block
+        features = features.masked_fill(~in_block[..., None], 0.0)
+        if self.block_length is None:
+            return self.network(features, everywhere if masked is None else masked, in_block)
+        width = features.shape[1]
+        padded = nn.functional.pad(features, (0, 0, 0, self.block_length - width)).to(self.linear1.weight.dtype)
+        # Feature by feature, each over all positions.
+        return self.linear2(torch.relu(self.linear1(padded.transpose(1, 2).flatten(1))))[..., :width]
+
+    def score(self, block: Any) -> torch.Tensor:
+        """
+        Scores every position of a block from what a forward pass of the language model has said about it.
+
+        Args:
+            block (`BlockPrediction` or `Trajectories`): Has the fields that the filter's features are made of.
+
+        Returns:
+            `torch.FloatTensor` of shape `(rows, width)`: Logits.
+        """
+        return self(stack_features(block, self.features), block.masked, block.in_block)
 
     @classmethod
     def from_original(cls, path: str | os.PathLike[str], threshold: float = 0.96) -> Self:
@@ -121,16 +188,7 @@ class UnmaskingFilter(
         Raises:
             ValueError: If there is no filter.
         """
-        if os.path.isdir(source):
-            return cls.from_pretrained(Path(source))
-        repository, _, subfolder = str(source).partition(":")
-        if not subfolder:
-            return cls.from_pretrained(repository)
-        if not os.path.isdir(repository):
-            repository = snapshot_download(repository, allow_patterns=f"{subfolder}/*")
-        if not os.path.isdir(os.path.join(repository, subfolder)):
-            raise ValueError(f"`unmasking_filter` must hold the folder {subfolder!r} (got {source})")
-        return cls.from_pretrained(os.path.join(repository, subfolder))
+        return cls.from_pretrained(find_filter(source))
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *, push_to_hub: bool = False, **kwargs: Any
@@ -139,10 +197,11 @@ class UnmaskingFilter(
         Saves `model.safetensors`, `config.json` and, where there is none yet, the card `README.md`.
 
         Every file is written under another name and moved into place, so an interrupted call leaves no half a file.
-        Arguments are those of [`~huggingface_hub.ModelHubMixin.save_pretrained`].
+        Arguments are those of [`~huggingface_hub.ModelHubMixin.save_pretrained`]; `model_card_kwargs` may hold
+        `repo_id`, and Markdown for the sections `training` and `results`.
         """
-        names = ("block_length", "hidden_size", "threshold", "base_model")
-        kwargs["config"] = {name: getattr(self, name) for name in names} | (kwargs.get("config") or {})
+        config = {name: getattr(self, name) for name in _OPTIONS} | {"features": list(self.features)}
+        kwargs["config"] = config | (kwargs.get("config") or {})
         parameters = f"{sum(parameter.numel() for parameter in self.parameters()):,}"
         card = {"filter": self, "parameters": parameters}
         kwargs["model_card_kwargs"] = card | (kwargs.get("model_card_kwargs") or {})
@@ -150,39 +209,62 @@ class UnmaskingFilter(
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as temporary:
             super().save_pretrained(temporary, **kwargs)
-            for file in Path(temporary).iterdir():
-                if file.name != "README.md" or not (directory / file.name).exists():
-                    os.replace(file, directory / file.name)
+            if "repo_id" in kwargs["model_card_kwargs"]:
+                write_custom_generate(Path(temporary), kwargs["model_card_kwargs"]["repo_id"])
+            for file in Path(temporary).rglob("*.*"):
+                target = directory / file.relative_to(temporary)
+                if file.name != "README.md" or not target.exists():
+                    target.parent.mkdir(exist_ok=True)
+                    os.replace(file, target)
         if push_to_hub:
             kwargs.setdefault("repo_id", directory.name)
             return self.push_to_hub(**kwargs)
         return None
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
+        """
+        Uploads the filter, its card, and code for `generate(custom_generate=repo_id, trust_remote_code=True)`.
+
+        Arguments are those of [`~huggingface_hub.ModelHubMixin.push_to_hub`], such as `private`, `token`, `branch`,
+        `commit_message` and `model_card_kwargs`.
+
+        Returns:
+            `str`: Where the commit is.
+        """
+        kwargs["model_card_kwargs"] = (kwargs.get("model_card_kwargs") or {}) | {"repo_id": repo_id}
+        return super().push_to_hub(repo_id, **kwargs)
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """Renders `model_card.md`; a base model on the Hub goes into the metadata."""
+        card = super().generate_model_card(*args, **kwargs)
+        data: Any = card.data
+        if self.base_model is not None and "/" in self.base_model:
+            data.base_model = self.base_model
+        return card
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", strict: bool = True, **kwargs: Any) -> Self:
         """Reads safetensors only; the base class would fall back to a pickle."""
         names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
         hub = {name: kwargs.pop(name, None) for name in names}
-        if os.path.isdir(model_id):
-            file = os.path.join(model_id, SAFETENSORS_SINGLE_FILE)
-        else:
-            try:
-                file = hf_hub_download(model_id, SAFETENSORS_SINGLE_FILE, **hub)
-            except EntryNotFoundError:
-                file = ""
-        if not os.path.isfile(file):
-            raise ValueError(f"`unmasking_filter` must hold {SAFETENSORS_SINGLE_FILE} (got none in {model_id})")
-        return cls._from_state(load_file(file, device=map_location), model_id, **kwargs)
+        return cls._from_state(read_weights(model_id, map_location, **hub), model_id, **kwargs)
 
     @classmethod
     def _from_state(cls, state: dict[str, torch.Tensor], source: str, **options: Any) -> Self:
         """Builds the filter that a state dict describes; its shapes are the authority where a config has none."""
-        expected = {"linear1.weight", "linear1.bias", "linear2.weight", "linear2.bias"}
-        if set(state) != expected:
-            raise ValueError(f"The filter must have the tensors {sorted(expected)} (got {sorted(state)} in {source})")
-        hidden_size, block_length = state["linear1.weight"].shape
-        model = cls(**{"block_length": block_length, "hidden_size": hidden_size} | options)
-        for name, parameter in model.named_parameters():
+        if options.get("architecture", "mlp") == "mlp" and "linear1.weight" in state:
+            hidden_size, inputs = state["linear1.weight"].shape
+            shapes = {"block_length": inputs // len(options.get("features", "1")), "hidden_size": hidden_size}
+            options = shapes | options
+        model = cls(**options)
+        expected = model.state_dict()
+        if set(state) != set(expected):
+            missing, unknown = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
+            raise ValueError(
+                f"The filter must have the tensors of its architecture (got {source}: {missing} missing, "
+                f"{unknown} unknown)"
+            )
+        for name, parameter in expected.items():
             if state[name].shape != parameter.shape or not state[name].isfinite().all():
                 wanted, got = tuple(parameter.shape), tuple(state[name].shape)
                 raise ValueError(f"`{name}` must be finite and of shape {wanted} (got {got} in {source})")

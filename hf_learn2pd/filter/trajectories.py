@@ -1,19 +1,31 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """Training data for a filter: the model's own outputs, replayed by the oracle."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Self
 
 import torch
+from accelerate import PartialState
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import pad
 from tqdm.auto import tqdm
 
 from ..blocks import FixedBlocks
 from ..canvas import Canvas
 from ..denoiser import Denoiser
 from ..special_tokens import SpecialTokens
+from ..unmasking import UnmaskingStrategy, most_confident
+from .features import FIELDS
+from .prompts import read_prompts, tokenize_prompts
 
-__all__ = ["Trajectories", "collect_trajectories", "replay"]
+__all__ = ["Trajectories", "collect_trajectories", "load_trajectories", "replay"]
 
 
 @dataclass(frozen=True)
@@ -21,21 +33,41 @@ class Trajectories:
     """
     What a filter learns from: one row for each block in each denoising step of the oracle.
 
+    All fields have the shape `(samples, block_length)` and but for `correct` the meaning they have in
+    [`BlockPrediction`].
+
     Args:
-        confidence (`torch.FloatTensor` of shape `(samples, block_length)`): As in [`BlockPrediction`].
-        masked (`torch.BoolTensor` of shape `(samples, block_length)`): Positions still masked in that step.
-        correct (`torch.BoolTensor` of shape `(samples, block_length)`): Whether the prediction equals the final output.
+        confidence (`torch.FloatTensor`): Probability of the prediction.
+        margin (`torch.FloatTensor`): Difference between the two highest probabilities.
+        entropy (`torch.FloatTensor`): Entropy, as a part of the highest possible one.
+        repeats (`torch.LongTensor`): Steps in a row with the same prediction.
+        masked (`torch.BoolTensor`): Positions still masked in that step.
+        in_block (`torch.BoolTensor`): Positions that belong to the block.
+        correct (`torch.BoolTensor`): Whether the prediction equals the final output.
     """
 
     confidence: torch.Tensor
+    margin: torch.Tensor
+    entropy: torch.Tensor
+    repeats: torch.Tensor
     masked: torch.Tensor
+    in_block: torch.Tensor
     correct: torch.Tensor
 
+    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Self:
+        """Applies a function to every field."""
+        return replace(self, **{name: change(value) for name, value in self.tensors().items()})
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All fields by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     @classmethod
-    def cat(cls, parts: list[Self]) -> Self:
-        """Joins trajectories of one block length."""
-        names = ("confidence", "masked", "correct")
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+    def cat(cls, parts: Sequence[Self]) -> Self:
+        """Joins trajectories; blocks shorter than the longest get positions that belong to no block."""
+        width = max(part.confidence.shape[1] for part in parts)
+        wide = [part.map(lambda values: pad(values, (0, width - values.shape[1]))) for part in parts]
+        return cls(*(torch.cat([getattr(part, field.name) for part in wide]) for field in fields(cls)))
 
 
 @torch.no_grad()
@@ -46,6 +78,7 @@ def replay(
     attention_mask: torch.Tensor | None = None,
     block_length: int = 32,
     stop_at_end_of_text: bool = False,
+    policy: UnmaskingStrategy | None = None,
 ) -> Trajectories:
     """
     Denoises towards known answers, unmasking in each step exactly the predictions that are right.
@@ -61,13 +94,18 @@ def replay(
         block_length (`int`, *optional*, defaults to 32): Positions that are denoised together.
         stop_at_end_of_text (`bool`, *optional*, defaults to `False`):
             Whether a row is done with the block that holds its first end-of-text token.
+        policy ([`UnmaskingStrategy`], *optional*):
+            Unmasks only what it chooses among these, so that the states are those a filter meets when it decodes; where
+            that is nothing, the token of its most confident position is filled in.
 
     Returns:
         [`Trajectories`]
     """
     special_tokens = SpecialTokens.of(model.generation_config, model.config, prompt_ids.device)
     canvas = Canvas(prompt_ids, attention_mask, answer_ids.shape[1], FixedBlocks(block_length), None, special_tokens)
-    denoiser = Denoiser(model, special_tokens)
+    denoiser = Denoiser(model, special_tokens, needs=frozenset(FIELDS.values()))
+    if policy is not None:
+        policy = policy.prepare(len(prompt_ids), block_length, prompt_ids.device)
     last = torch.full_like(canvas.end, answer_ids.shape[1] - 1)
     if stop_at_end_of_text:
         is_end = torch.isin(answer_ids, special_tokens.eos)
@@ -78,53 +116,132 @@ def replay(
         index = prediction.positions.clamp(max=answer_ids.shape[1] - 1)
         expected = answer_ids[prediction.rows].gather(1, index)
         correct = (prediction.tokens == expected) & canvas.in_block
-        parts.append(Trajectories(prediction.confidence, prediction.masked, correct))
-        stuck = ~(prediction.masked & correct).any(dim=-1, keepdim=True)
-        canvas.unmask(expected, prediction.masked & (correct | stuck))
+        values = {field.name: getattr(prediction, field.name, correct) for field in fields(Trajectories)}
+        parts.append(Trajectories(**values))
+        right = prediction.masked & correct
+        if policy is None:
+            filled = prediction.masked
+        else:
+            right &= policy(prediction)
+            filled = most_confident(prediction.confidence, prediction.masked, torch.ones_like(prediction.rows))
+        canvas.unmask(expected, torch.where(right.any(dim=-1, keepdim=True), right, filled))
         in_last = canvas.block_end - canvas.prompt_length > last[canvas.rows]
         complete = canvas.block_done & in_last
         canvas.next_blocks()
-        canvas.leave(complete, canvas.end)
+        denoiser.keep(canvas.leave(complete, canvas.end))
     return Trajectories.cat(parts)
 
 
 def collect_trajectories(
     model: Any,
-    batches: Iterable[dict[str, torch.Tensor]],
+    prompts: str | os.PathLike[str] | Iterable[Any],
+    directory: str | os.PathLike[str],
+    tokenizer: Any | None = None,
     max_new_tokens: int = 256,
     block_length: int = 32,
+    batch_size: int = 16,
+    policy: UnmaskingStrategy | None = None,
     progress: bool = True,
 ) -> Trajectories:
     """
-    Runs the stock loop on prompts, one token per step, and replays its outputs.
+    Runs the stock loop on prompts, one token per step, replays its outputs and stores what a filter learns from.
+
+    Every batch becomes one safetensors file, written under another name and moved into place: a call that is repeated
+    after it was killed goes on where it had stopped. Under `accelerate launch` each process takes its share of the
+    batches; the files do not depend on the number of processes or machines, which need to see the same directory.
+    Memory does not grow with the number of prompts before the files are read at the end.
 
     Args:
         model ([`DiffusionGenerationMixin`]): The model the filter is for.
-        batches (`Iterable[dict[str, torch.Tensor]]`): Tokenized prompts, each with `input_ids` and `attention_mask`.
+        prompts (`str`, `os.PathLike` or `Iterable`): What [`read_prompts`] takes.
+        directory (`str` or `os.PathLike`): Where the files go; made if there is none.
+        tokenizer (`PreTrainedTokenizerBase`, *optional*): The model's; loaded from its repository if None.
         max_new_tokens (`int`, *optional*, defaults to 256): Positions of the answer region.
         block_length (`int`, *optional*, defaults to 32): Positions that are denoised together.
+        batch_size (`int`, *optional*, defaults to 16): Prompts per batch and file.
+        policy ([`UnmaskingStrategy`], *optional*): What the replay follows instead of the oracle, see [`replay`].
         progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
-        [`Trajectories`], on the CPU. The text up to the block with its end-of-text is replayed, not the padding behind.
+        [`Trajectories`]: All of them, on the CPU. The text up to the block with its end-of-text is replayed, not the
+        padding behind.
+
+    Raises:
+        ValueError: If there is no prompt, or the directory holds files of other prompts or options.
     """
-    parts = []
-    for batch in tqdm(list(batches), desc="trajectories", unit="batch", disable=not progress):
-        prompt_ids, attention_mask = (batch[name].to(model.device) for name in ("input_ids", "attention_mask"))
-        options = {"decoding": "low_confidence", "steps": None, "end_of_text": "accepted"}
-        output = model.generate(
-            prompt_ids,
-            attention_mask=attention_mask,
-            max_new_tokens=max_new_tokens,
-            block_length=block_length,
-            do_sample=False,
-            return_dict_in_generate=True,
-            **options,
-        )
-        eos = SpecialTokens.of(model.generation_config, model.config, model.device).eos
-        # Replayed on a canvas of the same length; behind the end of the text stands end-of-text.
-        answers = eos[0].repeat(len(prompt_ids), max_new_tokens)
-        answers[:, : output.sequences.shape[1] - prompt_ids.shape[1]] = output.sequences[:, prompt_ids.shape[1] :]
-        parts += [replay(model, prompt_ids, answers, attention_mask, block_length, stop_at_end_of_text=True)]
-    joined = Trajectories.cat(parts)
-    return Trajectories(joined.confidence.cpu(), joined.masked.cpu(), joined.correct.cpu())
+    state = PartialState()
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    batches = enumerate(tokenize_prompts(model, tokenizer, read_prompts(prompts), batch_size))
+    files: list[Path] = []
+    tokens, began = 0, time.monotonic()
+    bar = tqdm(desc="trajectories", unit="prompt", disable=not progress or not state.is_main_process)
+    for number, batch in batches:
+        files.append(directory / f"trajectories-{number:05}.safetensors")
+        origin = {"max_new_tokens": str(max_new_tokens), "block_length": str(block_length), "policy": repr(policy)}
+        origin["prompts"] = hashlib.sha256(json.dumps(batch["input_ids"].tolist()).encode()).hexdigest()
+        if files[-1].exists():
+            with safe_open(files[-1], framework="pt") as file:
+                if (found := file.metadata()) != origin:
+                    raise ValueError(f"`directory` must be empty or of the same prompts and options (got {found})")
+        elif number % state.num_processes == state.process_index:
+            trajectories, written = _follow(model, batch, max_new_tokens, block_length, policy)
+            tokens += written
+            temporary = files[-1].with_suffix(".tmp")
+            save_file(trajectories.tensors(), temporary, metadata=origin)
+            os.replace(temporary, files[-1])
+        bar.update(len(batch["input_ids"]))
+        bar.set_postfix({"tokens/s": f"{tokens * state.num_processes / (time.monotonic() - began):.0f}"})
+    bar.close()
+    if not files:
+        raise ValueError("`prompts` must hold at least one prompt (got none)")
+    state.wait_for_everyone()
+    return Trajectories.cat([Trajectories(**load_file(file)) for file in files])
+
+
+def load_trajectories(directory: str | os.PathLike[str]) -> Trajectories:
+    """
+    Reads what [`collect_trajectories`] has written.
+
+    Args:
+        directory (`str` or `os.PathLike`): Its directory.
+
+    Returns:
+        [`Trajectories`]
+
+    Raises:
+        ValueError: If there is nothing in it.
+    """
+    files = sorted(Path(directory).glob("trajectories-*.safetensors"))
+    if not files:
+        raise ValueError(f"`directory` must hold trajectories (got none in {directory})")
+    return Trajectories.cat([Trajectories(**load_file(file)) for file in files])
+
+
+def _follow(
+    model: Any,
+    batch: dict[str, torch.Tensor],
+    max_new_tokens: int,
+    block_length: int,
+    policy: UnmaskingStrategy | None,
+) -> tuple[Trajectories, int]:
+    """Decodes and replays one batch; also returns the number of tokens written."""
+    prompt_ids, attention_mask = batch["input_ids"], batch["attention_mask"]
+    output = model.generate(
+        prompt_ids,
+        attention_mask=attention_mask,
+        max_new_tokens=max_new_tokens,
+        block_length=block_length,
+        decoding="low_confidence",
+        steps=None,
+        end_of_text="accepted",
+        do_sample=False,
+        return_dict_in_generate=True,
+    )
+    eos = SpecialTokens.of(model.generation_config, model.config, model.device).eos
+    # Replayed on a canvas of the same length; behind the end of the text stands end-of-text.
+    answers = eos[0].repeat(len(prompt_ids), max_new_tokens)
+    answers[:, : output.sequences.shape[1] - prompt_ids.shape[1]] = output.sequences[:, prompt_ids.shape[1] :]
+    trajectories = replay(model, prompt_ids, answers, attention_mask, block_length, True, policy)
+    written = int((output.tokens_per_forward * output.nfe).sum())
+    return trajectories.map(lambda values: values.cpu().contiguous()), written

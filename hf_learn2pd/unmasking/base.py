@@ -34,6 +34,14 @@ class BlockPrediction:
             Index of each row in the batch given to `generate`; finished rows have left.
         noise (`torch.FloatTensor` of shape `(rows, block_length)`):
             A uniform random number in [0, 1) per answer position, the same in every step of a call.
+        in_block (`torch.BoolTensor` of shape `(rows, block_length)`):
+            Positions that belong to each row's block.
+        margin (`torch.FloatTensor` of shape `(rows, block_length)`, *optional*):
+            Difference between the two highest probabilities. Only for a strategy that `needs` it, like what follows.
+        entropy (`torch.FloatTensor` of shape `(rows, block_length)`, *optional*):
+            Entropy of the probabilities, as a part of the highest possible one.
+        repeats (`torch.LongTensor` of shape `(rows, block_length)`, *optional*):
+            For how many steps in a row, this one included, the same token has been predicted in this block.
         end_of_text (`torch.FloatTensor` of shape `(rows, length)`, *optional*):
             Over the whole canvas, the confidence of every masked position at which end-of-text is predicted, and -1
             elsewhere. Only with `end_of_text="predicted"`.
@@ -46,6 +54,10 @@ class BlockPrediction:
     positions: torch.Tensor
     rows: torch.Tensor
     noise: torch.Tensor
+    in_block: torch.Tensor
+    margin: torch.Tensor | None = None
+    entropy: torch.Tensor | None = None
+    repeats: torch.Tensor | None = None
     end_of_text: torch.Tensor | None = None
 
 
@@ -57,6 +69,11 @@ class UnmaskingStrategy(ABC):
     between calls and does not have to guarantee progress: a row for which it chooses nothing gets its most confident
     masked position from the denoising loop.
     """
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Optional fields of [`BlockPrediction`] that this strategy reads; no others are computed."""
+        return frozenset()
 
     @abstractmethod
     def __call__(self, prediction: BlockPrediction) -> torch.Tensor:

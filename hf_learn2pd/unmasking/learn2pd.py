@@ -5,6 +5,7 @@ from typing import Self
 import torch
 
 from ..filter import UnmaskingFilter
+from ..filter.features import FIELDS
 from .base import BlockPrediction, UnmaskingStrategy, most_confident
 
 __all__ = ["Learn2PD"]
@@ -38,6 +39,10 @@ class Learn2PD(UnmaskingStrategy):
         if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
             raise ValueError(f"`filter_threshold` must be between 0 and 1 (got {self.threshold})")
 
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset(FIELDS[name] for name in self.filter.features if name in FIELDS)
+
     def __call__(self, prediction: BlockPrediction) -> torch.Tensor:
         scheduled = most_confident(prediction.confidence, prediction.masked, prediction.scheduled)
         return self.accept(prediction) | scheduled
@@ -45,10 +50,10 @@ class Learn2PD(UnmaskingStrategy):
     @torch.no_grad()
     def accept(self, prediction: BlockPrediction) -> torch.Tensor:
         threshold = self.filter.threshold if self.threshold is None else self.threshold
-        return prediction.masked & (self.filter(prediction.confidence).sigmoid() > threshold)
+        return prediction.masked & (self.filter.score(prediction).sigmoid() > threshold)
 
     def prepare(self, batch_size: int, block_length: int, device: torch.device) -> Self:
-        if block_length > self.filter.block_length:
+        if self.filter.block_length is not None and block_length > self.filter.block_length:
             raise ValueError(
                 f"`block_length` must be at most that of the filter, {self.filter.block_length} (got {block_length})"
             )

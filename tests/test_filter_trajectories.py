@@ -1,0 +1,162 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""Trajectories on disk: nothing lost, nothing repeated, the same from any number of processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ScriptedModel
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM
+
+from hf_learn2pd import Threshold
+from hf_learn2pd.filter.trajectories import Trajectories, collect_trajectories, load_trajectories, replay
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+CHECKPOINT = EXAMPLES / "tiny_llada"
+sys.path.insert(0, str(EXAMPLES))
+
+from tasks import task_sample  # noqa: E402
+
+PROMPTS = [task_sample(3, index).prompt for index in range(5)]
+OPTIONS = {"max_new_tokens": 64, "block_length": 16, "batch_size": 2, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return AutoModelForCausalLM.from_pretrained(CHECKPOINT)
+
+
+@pytest.fixture(scope="module")
+def collected(model, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("trajectories")
+    return directory, collect_trajectories(model, PROMPTS, directory, **OPTIONS)
+
+
+def contents(directory):
+    """Metadata and values; the bytes of a header are in any order."""
+    found = {}
+    for path in directory.iterdir():
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name).tolist() for name in file.keys()}  # noqa: SIM118
+            found[path.name] = file.metadata(), tensors
+    return found
+
+
+def test_one_file_for_each_batch(collected):
+    directory, trajectories = collected
+    assert sorted(contents(directory)) == [f"trajectories-0000{number}.safetensors" for number in range(3)]
+    assert all(values.shape == trajectories.confidence.shape for values in trajectories.tensors().values())
+    assert trajectories.confidence.shape[1] == 16
+    assert not (trajectories.correct & ~trajectories.in_block).any() and trajectories.masked.any(dim=-1).all()
+    confidence, margin = trajectories.confidence[trajectories.masked], trajectories.margin[trajectories.masked]
+    assert (confidence > 0).all() and (margin <= confidence).all()
+    assert ((trajectories.entropy >= 0) & (trajectories.entropy <= 1)).all() and (trajectories.repeats >= 1).all()
+
+
+def test_a_killed_run_goes_on_without_loss_or_repetition(model, collected, tmp_path, monkeypatch):
+    expected, trajectories = collected
+    calls = 0
+
+    def counted(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return generate(*args, **kwargs)
+
+    generate = model.generate
+    monkeypatch.setattr(model, "generate", counted)
+    with pytest.raises(KeyboardInterrupt):
+        collect_trajectories(model, PROMPTS, tmp_path, **OPTIONS)
+    assert len(contents(tmp_path)) == 2
+    # Half a file, as a power cut would leave it, has another name.
+    (tmp_path / "trajectories-00002.tmp").write_bytes(b"half")
+    again = collect_trajectories(model, PROMPTS, tmp_path, **OPTIONS)
+    assert calls == 4 and contents(tmp_path) == contents(expected)
+    assert all(torch.equal(values, again.tensors()[name]) for name, values in trajectories.tensors().items())
+
+
+def test_files_of_other_prompts_or_options_are_refused(model, collected):
+    directory, _ = collected
+    before = contents(directory)
+    for prompts, options in ((PROMPTS[1:], OPTIONS), (PROMPTS, OPTIONS | {"max_new_tokens": 32})):
+        with pytest.raises(ValueError, match="`directory` must be empty or of the same prompts and options"):
+            collect_trajectories(model, prompts, directory, **options)
+    assert contents(directory) == before
+
+
+def test_no_prompts(model, tmp_path):
+    with pytest.raises(ValueError, match=r"`prompts` must hold at least one prompt \(got none\)"):
+        collect_trajectories(model, [], tmp_path, **OPTIONS)
+
+
+def test_what_was_collected_can_be_read_again(collected, tmp_path):
+    directory, trajectories = collected
+    again = load_trajectories(directory)
+    assert all(torch.equal(values, again.tensors()[name]) for name, values in trajectories.tensors().items())
+    with pytest.raises(ValueError, match="`directory` must hold trajectories"):
+        load_trajectories(tmp_path)
+
+
+def test_blocks_of_different_lengths_are_joined(model, collected, tmp_path):
+    _, short = collected
+    long = collect_trajectories(model, PROMPTS[:2], tmp_path, **OPTIONS | {"block_length": 24})
+    both = Trajectories.cat([short, long])
+    count = len(short.confidence)
+    assert both.confidence.shape == (count + len(long.confidence), 24)
+    assert torch.equal(both.confidence[:count, :16], short.confidence) and not both.in_block[:count, 16:].any()
+    assert not both.masked[:count, 16:].any() and torch.equal(both.masked[count:], long.masked)
+
+
+@torch.no_grad()
+def test_a_policy_decides_what_is_unmasked():
+    """Four positions, of which the model is right at 0, 1 and 3; the policy takes 0 and 2, then what has risen."""
+    model = ScriptedModel([5, 6, 9, 8], [0.95, 0.6, 0.92, 0.3], raise_by=0.2)
+    model.prompt_length = 2
+    answer = torch.tensor([[5, 6, 7, 8]])
+    oracle = replay(model, torch.tensor([[1, 2]]), answer, block_length=4)
+    # All that is right at once, then position 2 is filled in.
+    assert oracle.masked.long().tolist() == [[1, 1, 1, 1], [0, 0, 1, 0]]
+    followed = replay(model, torch.tensor([[1, 2]]), answer, block_length=4, policy=Threshold(0.9))
+    # Position 0; then, with nothing right above 0.9, the most confident: 2; 1 has risen to 1.0; 3 is left.
+    assert followed.masked.long().tolist() == [[1, 1, 1, 1], [0, 1, 1, 1], [0, 1, 0, 1], [0, 0, 0, 1]]
+    assert followed.correct.long().tolist() == [[1, 1, 0, 1]] * 4
+
+
+SCRIPT = """
+import json, sys
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM
+import hf_learn2pd
+from hf_learn2pd import Threshold
+from hf_learn2pd.filter.trajectories import Trajectories, collect_trajectories, load_trajectories, replay
+from hf_learn2pd.filter.training import train_filter
+
+torch.set_num_threads(1)
+checkpoint, directory, prompts, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
+trajectories = collect_trajectories(AutoModelForCausalLM.from_pretrained(checkpoint), prompts, directory, **options)
+filter = train_filter(trajectories, epochs=2, progress=False)
+print("threshold", filter.threshold, len(trajectories.confidence))
+"""
+
+
+def test_two_processes_write_the_same_files(collected, tmp_path):
+    expected, trajectories = collected
+    (tmp_path / "script.py").write_text(SCRIPT)
+    directory = tmp_path / "shared"
+    environment = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    # What `accelerate launch` starts on GPUs; for CPUs it would need MPI.
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(tmp_path / "script.py"), str(CHECKPOINT), str(directory), json.dumps(PROMPTS), json.dumps(OPTIONS)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert contents(directory) == contents(expected)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("threshold")]
+    # Both see all samples, and have trained the same filter.
+    assert len(lines) == 2 and len(set(lines)) == 1 and lines[0].endswith(f" {len(trajectories.confidence)}")
