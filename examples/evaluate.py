@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_learn2pd import Factor, Threshold, UnmaskingFilter
 
-__all__ = ["area_under_curve", "main", "plot", "table"]
+__all__ = ["area_under_curve", "common_arguments", "main", "measure_all", "plot", "table", "write_file"]
 
 # Of the stream of held-out samples, apart from those of the other scripts.
 SEED = 4096
@@ -102,64 +102,66 @@ def plot(results: Results, path: Path, filters: list[str]) -> None:
     pyplot.close(figure)
 
 
-def _write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
+    """Writes under another name and moves into place."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 
-def main(arguments: list[str] | None = None) -> Results:
-    """Runs the comparison; writes and returns what was measured, by decoder."""
-    here = Path(__file__).parent
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=str(here / "tiny_llada"))
-    parser.add_argument("--data", help="JSONL file (default: held-out questions of the tasks)")
-    parser.add_argument("--num-prompts", type=int, default=400)
-    parser.add_argument("--filters", nargs="*", default=[f"filter={here / 'tiny_llada' / 'unmasking_filter'}"])
-    parser.add_argument("--filter-thresholds", nargs="*", type=float, default=[], help="beside each filter's own")
-    parser.add_argument("--thresholds", nargs="*", type=float, default=[0.7, 0.8, 0.9, 0.95])
-    parser.add_argument("--factors", nargs="*", type=float, default=[0.5, 1.0])
-    parser.add_argument("--no-oracle", action="store_true")
-    parser.add_argument("--max-new-tokens", type=int, default=256)
-    parser.add_argument("--block-length", type=int, default=32)
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--output", default="evaluation", help="folder (default: %(default)s)")
-    options = parser.parse_args(arguments)
+def load_questions(data: str | None, num_prompts: int) -> tuple[list[str], list[Callable[[str], bool]]]:
+    """
+    Reads questions and how to tell whether an answer is right.
 
-    tokenizer = AutoTokenizer.from_pretrained(options.model, padding_side="left")
-    model: Any = AutoModelForCausalLM.from_pretrained(options.model, dtype="auto")
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    Args:
+        data (`str`, *optional*): JSONL file with `prompt` and `answer`; held-out questions of the tasks if None.
+        num_prompts (`int`): How many.
+
+    Returns:
+        `tuple[list[str], list[Callable[[str], bool]]]`
+    """
     right: list[Callable[[str], bool]]
-    if options.data:
-        lines = [json.loads(line) for line in Path(options.data).read_text(encoding="utf-8").splitlines() if line]
-        lines = lines[: options.num_prompts]
+    if data:
+        lines = [json.loads(line) for line in Path(data).read_text(encoding="utf-8").splitlines() if line]
+        lines = lines[:num_prompts]
         prompts = [line["prompt"] for line in lines]
         right = [partial(ends_with, str(line["answer"])) for line in lines]
     else:
-        samples = [task_sample(SEED, index, "test") for index in range(options.num_prompts)]
+        samples = [task_sample(SEED, index, "test") for index in range(num_prompts)]
         prompts = [sample.prompt for sample in samples]
         right = [partial(is_correct, sample) for sample in samples]
 
-    decoders: dict[str, dict[str, Any]] = {STOCK: {"decoding": "low_confidence"}}
-    decoders |= {f"threshold {value:g}": {"decoding": Threshold(value)} for value in options.thresholds}
-    decoders |= {f"factor {value:g}": {"decoding": Factor(value)} for value in options.factors}
-    filters = dict(each.split("=", 1) for each in options.filters)
-    for name, source in filters.items():
-        filter = UnmaskingFilter.load(source)
-        for value in (None, *options.filter_thresholds):
-            title = f"{name} {filter.threshold if value is None else value:.4f}{' (own)' if value is None else ''}"
-            decoders[title] = {"decoding": "learn2pd", "unmasking_filter": filter, "filter_threshold": value}
-    if not options.no_oracle:
-        decoders["oracle"] = {"decoding": "oracle"}
+    return prompts, right
 
+
+def measure_all(decoders: dict[str, dict[str, Any]], options: argparse.Namespace, file: str) -> tuple[Results, str]:
+    """
+    Measures decoders on the same questions; what an earlier run has measured is not repeated.
+
+    Args:
+        decoders (`dict[str, dict[str, Any]]`): Options of `generate` by name; the first is the stock loop.
+        options (`argparse.Namespace`):
+            `model`, `data`, `num_prompts`, `max_new_tokens`, `block_length`, `batch_size`, and the folder `output`.
+        file (`str`): Name of the JSON file in that folder.
+
+    Returns:
+        `tuple[dict[str, dict[str, Any]], str]`: Results by name, and a line on what they were measured with.
+
+    Raises:
+        ValueError: If the folder holds results of other questions or lengths.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(options.model, padding_side="left")
+    model: Any = AutoModelForCausalLM.from_pretrained(options.model, dtype="auto")
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    prompts, right = load_questions(options.data, options.num_prompts)
     output = Path(options.output)
     output.mkdir(parents=True, exist_ok=True)
     asked = {
         name: getattr(options, name) for name in ("model", "data", "num_prompts", "max_new_tokens", "block_length")
     }
     record: dict[str, Any] = {"asked": asked, "environment": environment(), "results": {}}
-    if (output / "evaluation.json").exists():
-        found = json.loads((output / "evaluation.json").read_text())
+    if (output / file).exists():
+        found = json.loads((output / file).read_text())
         if found["asked"] != asked:
             raise ValueError(f"`--output` must be empty or of the same questions and lengths (got {found['asked']})")
         record = found
@@ -185,19 +187,59 @@ def main(arguments: list[str] | None = None) -> Results:
             "agreement": 100 * sum(one == other for one, other in zip(texts, stock, strict=True)) / len(texts),
             "nfe": measured.nfe,
             "tokens_per_forward": measured.tokens_per_forward,
-            "seconds_per_prompt": measured.seconds_per_prompt,
+            "tokens_per_second": measured.tokens_per_second,
+            "row_passes": measured.row_passes,
             "texts": texts,
             "ids": measured.ids,
         }
-        _write(output / "evaluation.json", json.dumps(record))
+        write_file(output / file, json.dumps(record))
         print(f"{name}: {results[name]['accuracy']:.2f} % in {measured.nfe:.2f} passes", flush=True)
-    ordered = {name: results[name] for name in decoders}
-    text = table(ordered, list(filters))
     settings_line = (
         f"{len(prompts)} prompts, {options.max_new_tokens} new tokens, block length {options.block_length}, batch "
         f"{options.batch_size}; {record['environment']}"
     )
-    _write(output / "evaluation.md", f"{text}\n\n{settings_line}\n")
+    return {name: results[name] for name in decoders}, settings_line
+
+
+def common_arguments(parser: argparse.ArgumentParser, output: str) -> None:
+    """Adds what [`measure_all`] reads."""
+    parser.add_argument("--model", default=str(Path(__file__).parent / "tiny_llada"))
+    parser.add_argument("--data", help="JSONL file (default: held-out questions of the tasks)")
+    parser.add_argument("--num-prompts", type=int, default=400)
+    parser.add_argument("--max-new-tokens", type=int, default=256)
+    parser.add_argument("--block-length", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--output", default=output, help="folder (default: %(default)s)")
+
+
+def main(arguments: list[str] | None = None) -> Results:
+    """Runs the comparison; writes and returns what was measured, by decoder."""
+    here = Path(__file__).parent
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    common_arguments(parser, "evaluation")
+    parser.add_argument("--filters", nargs="*", default=[f"filter={here / 'tiny_llada' / 'unmasking_filter'}"])
+    parser.add_argument("--filter-thresholds", nargs="*", type=float, default=[], help="beside each filter's own")
+    parser.add_argument("--thresholds", nargs="*", type=float, default=[0.7, 0.8, 0.9, 0.95])
+    parser.add_argument("--factors", nargs="*", type=float, default=[0.5, 1.0])
+    parser.add_argument("--no-oracle", action="store_true")
+    options = parser.parse_args(arguments)
+
+    decoders: dict[str, dict[str, Any]] = {STOCK: {"decoding": "low_confidence"}}
+    decoders |= {f"threshold {value:g}": {"decoding": Threshold(value)} for value in options.thresholds}
+    decoders |= {f"factor {value:g}": {"decoding": Factor(value)} for value in options.factors}
+    filters = dict(each.split("=", 1) for each in options.filters)
+    for name, source in filters.items():
+        filter = UnmaskingFilter.load(source)
+        for value in (None, *options.filter_thresholds):
+            title = f"{name} {filter.threshold if value is None else value:.4f}{' (own)' if value is None else ''}"
+            decoders[title] = {"decoding": "learn2pd", "unmasking_filter": filter, "filter_threshold": value}
+    if not options.no_oracle:
+        decoders["oracle"] = {"decoding": "oracle"}
+
+    ordered, settings_line = measure_all(decoders, options, "evaluation.json")
+    output = Path(options.output)
+    text = table(ordered, list(filters))
+    write_file(output / "evaluation.md", f"{text}\n\n{settings_line}\n")
     try:
         plot(ordered, output / "evaluation.png", list(filters))
     except ModuleNotFoundError:

@@ -1,21 +1,39 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
-"""Fast parallel decoding of diffusion LLMs for transformers; importing registers LLaDA with the Auto classes."""
+"""Fast parallel decoding of diffusion LLMs for transformers; importing registers its models with the Auto classes."""
 
-from .blocks import FixedBlocks
+from .blocks import AdaBlock, FixedBlocks
 from .cache import BlockCache
 from .configuration import DiffusionGenerationConfig
+from .enabling import disable_decoding, enable_decoding
 from .filter import UnmaskingFilter
 from .generation import DiffusionGenerationMixin, DiffusionGenerationOutput
-from .models import LladaConfig, LladaForMaskedDiffusion
+from .models import (
+    DreamConfig,
+    DreamForMaskedDiffusion,
+    LladaConfig,
+    LladaForMaskedDiffusion,
+    LladaMoeConfig,
+    LladaMoeForMaskedDiffusion,
+)
 from .stopping import EndOfTextCriteria
 from .unmasking import (
     UNMASKING_STRATEGIES,
     BlockPrediction,
+    Checkerboard,
+    Credit,
+    Dilated,
+    EntropyBound,
+    EntropyOrder,
     Factor,
+    Frechet,
+    Klass,
     Learn2PD,
+    LocalLeap,
     LowConfidence,
+    MarginOrder,
     Oracle,
     RandomOrder,
+    Stable,
     Threshold,
     UnmaskingStrategy,
 )
@@ -24,22 +42,39 @@ __version__ = "0.1.0"
 
 __all__ = [
     "UNMASKING_STRATEGIES",
+    "AdaBlock",
     "BlockCache",
     "BlockPrediction",
+    "Checkerboard",
+    "Credit",
     "DiffusionGenerationConfig",
     "DiffusionGenerationMixin",
     "DiffusionGenerationOutput",
+    "Dilated",
+    "DreamConfig",
+    "DreamForMaskedDiffusion",
     "EndOfTextCriteria",
+    "EntropyBound",
+    "EntropyOrder",
     "Factor",
     "FixedBlocks",
+    "Frechet",
+    "Klass",
     "Learn2PD",
     "LladaConfig",
     "LladaForMaskedDiffusion",
+    "LladaMoeConfig",
+    "LladaMoeForMaskedDiffusion",
+    "LocalLeap",
     "LowConfidence",
+    "MarginOrder",
     "Oracle",
     "RandomOrder",
+    "Stable",
     "Threshold",
     "UnmaskingFilter",
     "UnmaskingStrategy",
     "__version__",
+    "disable_decoding",
+    "enable_decoding",
 ]

@@ -1,11 +1,16 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """Block schedules: where the block that a row denoises next ends."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 
-__all__ = ["FixedBlocks"]
+__all__ = ["AdaBlock", "FixedBlocks"]
+
+# The newline of LLaDA's tokenizer.
+LLADA_NEWLINE = 198
 
 
 @dataclass(frozen=True)
@@ -28,14 +33,90 @@ class FixedBlocks:
         if not isinstance(self.block_length, int) or self.block_length < 1:
             raise ValueError(f"`block_length` must be an integer above 0 (got {self.block_length!r})")
 
-    def __call__(self, start: torch.Tensor) -> torch.Tensor:
+    def widest(self, max_new_tokens: int) -> int:
+        """Positions of the widest block that may come, in an answer region of `max_new_tokens`."""
+        return min(self.block_length, max_new_tokens)
+
+    def adapt(self, tokens: torch.Tensor, confidence: torch.Tensor, max_new_tokens: int) -> torch.Tensor | None:
         """
-        Returns where blocks end that start at `start`, not yet limited by the end of the canvas.
+        Decides the length of blocks from what is predicted in their first step.
 
         Args:
-            start (`torch.LongTensor` of shape `(rows,)`): First column of each row's next block.
+            tokens (`torch.LongTensor` of shape `(rows, widest)`): Predicted ids from the start of each row's block on.
+            confidence (`torch.FloatTensor` of shape `(rows, widest)`): Their probabilities, 0 behind the canvas.
+            max_new_tokens (`int`): Positions of the answer region.
 
         Returns:
-            `torch.LongTensor` of shape `(rows,)`: The column behind its last.
+            `torch.LongTensor` of shape `(rows,)`, *optional*: Positions of each row's block, of which those behind the
+            canvas do not count; None for blocks that are as wide as can be.
         """
-        return start + self.block_length
+        return None
+
+
+@dataclass(frozen=True)
+class AdaBlock(FixedBlocks):
+    r"""
+    AdaBlock-dLLM: a block ends where the model expects a delimiter, so that blocks follow the steps of the text.
+
+    At the start of a block, among the predictions within the next quarter of the answer region that are delimiters,
+    the most confident one ends the block if its confidence is at least `threshold`; otherwise the block has the default
+    length. Source: https://huggingface.co/papers/2509.26432.
+
+    Args:
+        block_length (`int`, *optional*, defaults to 32): Positions of a block without a delimiter.
+        threshold (`float`, *optional*, defaults to 0.3):
+            Confidence of a delimiter; published are 0.3 for LLaDA and 0.5 for Dream. Above 1 all blocks are fixed.
+        delimiter_ids (`Sequence[int]`, *optional*, defaults to `(198,)`): Ids of delimiters, LLaDA's newline.
+        window (`float`, *optional*, defaults to 0.25): Part of the answer region that is searched.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    threshold: float = 0.3
+    delimiter_ids: Sequence[int] = (LLADA_NEWLINE,)
+    window: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.threshold >= 0.0:
+            raise ValueError(f"`threshold` must be at least 0 (got {self.threshold})")
+        if not 0.0 < self.window <= 1.0:
+            raise ValueError(f"`window` must be above 0 and at most 1 (got {self.window})")
+        if not self.delimiter_ids or not all(type(each) is int and each >= 0 for each in self.delimiter_ids):
+            raise ValueError(f"`delimiter_ids` must be token ids (got {self.delimiter_ids!r})")
+
+    @classmethod
+    def from_tokenizer(cls, tokenizer: Any, delimiters: Sequence[str] = ("\n",), **options: Any) -> Self:
+        """
+        Looks up delimiters in a tokenizer.
+
+        Args:
+            tokenizer (`PreTrainedTokenizerBase`): The model's tokenizer.
+            delimiters (`Sequence[str]`, *optional*, defaults to a newline): Texts that are one token each.
+            options: Of [`AdaBlock`].
+
+        Returns:
+            [`AdaBlock`]
+
+        Raises:
+            ValueError: If a delimiter is not one token.
+        """
+        ids = []
+        for delimiter in delimiters:
+            found = tokenizer(delimiter, add_special_tokens=False)["input_ids"]
+            if len(found) != 1 or found[0] == tokenizer.unk_token_id:
+                raise ValueError(f"`delimiters` must be one known token each (got {delimiter!r}, ids {found})")
+            ids += found
+        return cls(delimiter_ids=tuple(ids), **options)
+
+    def widest(self, max_new_tokens: int) -> int:
+        return min(max(self.block_length, int(self.window * max_new_tokens)), max_new_tokens)
+
+    def adapt(self, tokens: torch.Tensor, confidence: torch.Tensor, max_new_tokens: int) -> torch.Tensor:
+        searched = torch.arange(tokens.shape[1], device=tokens.device) < int(self.window * max_new_tokens)
+        ids = torch.tensor(self.delimiter_ids, device=tokens.device)
+        # Behind the canvas the confidence is 0: nothing is found there.
+        ends = torch.isin(tokens, ids) & searched & (confidence > 0)
+        best, place = confidence.masked_fill(~ends, -1.0).max(dim=-1)
+        return torch.where(best >= self.threshold, place + 1, self.block_length)

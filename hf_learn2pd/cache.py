@@ -17,19 +17,21 @@ class _BlockCacheLayer(DynamicLayer):
     keys: torch.Tensor
     values: torch.Tensor
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, drafts: int) -> None:
         super().__init__()
         self.capacity = capacity
+        self.drafts = drafts
         self.rows: torch.Tensor | None = None
         self.index: torch.Tensor | None = None
         self.buffers: list[torch.Tensor] = []
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
-        # The last column takes what a window has behind the end of the canvas, and is never read. Columns come before
-        # heads, as the projections write them, so that a column is one piece of memory.
+        # The column behind the last takes what a window has behind the end of the canvas, and is never read; then come
+        # those of drafts. Columns stand before heads, as the projections write them, so that a column is one piece of
+        # memory.
         self.buffers = [
-            states.new_zeros((len(states), self.capacity + 1, states.shape[1], states.shape[3]))
+            states.new_zeros((len(states), self.capacity + 1 + self.drafts, states.shape[1], states.shape[3]))
             for states in (key_states, value_states)
         ]
         self.is_initialized = True
@@ -96,6 +98,7 @@ class BlockCache(DynamicCache):
     Args:
         config (`PreTrainedConfig`): The model's config, for its number of layers.
         max_cache_len (`int`): Columns of the longest canvas.
+        max_drafts (`int`, *optional*, defaults to 0): Columns beside the canvas, for windows that are only tried out.
 
     Example:
 
@@ -108,11 +111,12 @@ class BlockCache(DynamicCache):
     ```
     """
 
-    def __init__(self, config: PreTrainedConfig, max_cache_len: int):
+    def __init__(self, config: PreTrainedConfig, max_cache_len: int, max_drafts: int = 0):
         super().__init__()
         self.layer_class_to_replicate = None
         self.max_cache_len = max_cache_len
-        layers: list[Any] = [_BlockCacheLayer(max_cache_len) for _ in range(config.num_hidden_layers)]
+        self.max_drafts = max_drafts
+        layers: list[Any] = [_BlockCacheLayer(max_cache_len, max_drafts) for _ in range(config.num_hidden_layers)]
         self.layers = layers
 
     @property
@@ -148,8 +152,34 @@ class BlockCache(DynamicCache):
             raise ValueError("`refresh` must come before the first `window` (got an empty cache)")
         if not 0 < length <= self.max_cache_len:
             raise ValueError(f"`length` must be between 1 and {self.max_cache_len} (got {length})")
-        first = torch.arange(len(columns), device=columns.device)[:, None] * (self.max_cache_len + 1)
-        index = (first + columns.masked_fill(columns >= length, self.max_cache_len)).flatten()
+        self._place(columns.masked_fill(columns >= length, self.max_cache_len), length)
+
+    def try_out(self, rows: int, width: int) -> int:
+        """
+        Makes the next forward pass compute windows beside the canvas, which replace nothing that is stored.
+
+        What they may attend to is for the attention mask to say, of shape `(rows, 1, width, stored + width)`.
+
+        Args:
+            rows (`int`): Rows of the batch.
+            width (`int`): Positions of all windows of a row.
+
+        Returns:
+            `int`: Columns that stand before those of the windows.
+
+        Raises:
+            ValueError: If there is no room for them.
+        """
+        if width > self.max_drafts:
+            raise ValueError(f"`width` must be at most {self.max_drafts} (got {width})")
+        stored = self.max_cache_len + 1
+        layer: Any = self.layers[0]
+        self._place(torch.arange(stored, stored + width, device=layer.device).expand(rows, -1), stored + width)
+        return stored
+
+    def _place(self, columns: torch.Tensor, length: int) -> None:
+        first = torch.arange(len(columns), device=columns.device) * (self.max_cache_len + 1 + self.max_drafts)
+        index = (first[:, None] + columns).flatten()
         layer: Any
         for layer in self.layers:
             layer.index = index

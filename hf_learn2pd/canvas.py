@@ -74,7 +74,7 @@ class Canvas:
         self.steps = steps
         # No block takes more steps than it has tokens.
         self.refresh_every = max_new_tokens if refresh_every is None else refresh_every
-        self.block_length = min(schedule.block_length, max_new_tokens)
+        self.block_length = schedule.widest(max_new_tokens)
         self.limit = self.prompt_length + max_new_tokens
 
         self.sequences = prompt_ids.new_full((rows, self.limit), special_tokens.pad)
@@ -132,8 +132,13 @@ class Canvas:
     @property
     def scheduled(self) -> torch.Tensor:
         """`torch.LongTensor` of shape `(rows,)`: tokens that the stock schedule unmasks in this step."""
-        more = self.step_in_block < self.tokens_of_block % self.steps_of_block
-        return self.tokens_of_block // self.steps_of_block + more
+        return self.scheduled_in(1)[:, 0]
+
+    def scheduled_in(self, steps: int) -> torch.Tensor:
+        """`torch.LongTensor` of shape `(rows, steps)`: the same for this step and those that follow it in the block."""
+        step = self.step_in_block[:, None] + torch.arange(steps, device=self.step_in_block.device)
+        more = step < (self.tokens_of_block % self.steps_of_block)[:, None]
+        return (self.tokens_of_block // self.steps_of_block)[:, None] + more
 
     @property
     def fresh(self) -> torch.Tensor:
@@ -153,14 +158,29 @@ class Canvas:
             tokens (`torch.LongTensor` of shape `(rows, block_length)`): Predicted ids of each row's block.
             chosen (`torch.BoolTensor` of shape `(rows, block_length)`): Masked positions to unmask.
         """
+        self._write(tokens, chosen)
+        stepped = chosen.any(dim=-1)
+        self.passes = self.passes + stepped
+        self.step_in_block = self.step_in_block + stepped
+
+    def unmask_verified(self, tokens: torch.Tensor, chosen: torch.Tensor, steps: torch.Tensor) -> None:
+        """
+        Makes drafted tokens final, in steps that took no pass of their own.
+
+        Args:
+            tokens (`torch.LongTensor` of shape `(rows, block_length)`): Drafted ids of each row's block.
+            chosen (`torch.BoolTensor` of shape `(rows, block_length)`): Masked positions to unmask.
+            steps (`torch.LongTensor` of shape `(rows,)`): Steps of the stock loop that this is.
+        """
+        self._write(tokens, chosen)
+        self.step_in_block = self.step_in_block + steps
+
+    def _write(self, tokens: torch.Tensor, chosen: torch.Tensor) -> None:
         self.block = torch.where(chosen, tokens, self.block)
         self.masked = self.masked & ~chosen
         self.tokens.scatter_(1, self.columns, self.block)
         steps = torch.where(chosen, self.passes[:, None], self.steps_of_row.gather(1, self.columns))
         self.steps_of_row.scatter_(1, self.columns, steps)
-        stepped = chosen.any(dim=-1)
-        self.passes = self.passes + stepped
-        self.step_in_block = self.step_in_block + stepped
 
     def attended(self, end: torch.Tensor, length: int) -> torch.Tensor:
         """
@@ -204,18 +224,36 @@ class Canvas:
         """Moves every row whose block is done to its next block, the others stay."""
         done = self.block_done
         self.block_start = torch.where(done, self.block_end, self.block_start)
-        uncut = self.schedule(self.block_start).clamp(max=self.limit)
-        self.block_end = torch.where(done, torch.minimum(uncut, self.end), self.block_end)
-        self.tokens_of_block = torch.where(done, self.block_end - self.block_start, self.tokens_of_block)
+        self.step_in_block = self.step_in_block.masked_fill(done, 0)
+        self._end_blocks(self.block_length, done)
+        self.columns = self.block_start[:, None] + self._window
+        self.block = self.tokens.gather(1, self.columns)
+        self.masked = (self.block == self.mask_token_id) & self.in_block
+
+    def adapt_blocks(self, tokens: torch.Tensor, confidence: torch.Tensor, begins: torch.Tensor) -> None:
+        """
+        Lets the schedule shorten blocks that have just begun.
+
+        Args:
+            tokens (`torch.LongTensor` of shape `(rows, block_length)`): Predicted ids.
+            confidence (`torch.FloatTensor` of shape `(rows, block_length)`): Their probabilities.
+            begins (`torch.BoolTensor` of shape `(rows,)`): Rows whose block this is the first step of.
+        """
+        length = self.schedule.adapt(tokens, confidence, self.max_new_tokens)
+        if length is not None:
+            self._end_blocks(length, begins)
+            self.masked = self.masked & self.in_block
+
+    def _end_blocks(self, length: int | torch.Tensor, changed: torch.Tensor) -> None:
+        """Sets where the blocks of `changed` rows end, and the steps that they get."""
+        uncut = (self.block_start + length).clamp(max=self.limit)
+        self.block_end = torch.where(changed, torch.minimum(uncut, self.end), self.block_end)
+        self.tokens_of_block = torch.where(changed, self.block_end - self.block_start, self.tokens_of_block)
         # A block gets the steps that fall between its ends when all are spread evenly over the answer.
         steps = self.max_new_tokens if self.steps is None else self.steps
         before = (self.block_start - self.prompt_length) * steps // self.max_new_tokens
         within = (uncut - self.prompt_length) * steps // self.max_new_tokens - before
-        self.steps_of_block = torch.where(done, within.clamp(min=1), self.steps_of_block)
-        self.step_in_block = self.step_in_block.masked_fill(done, 0)
-        self.columns = self.block_start[:, None] + self._window
-        self.block = self.tokens.gather(1, self.columns)
-        self.masked = (self.block == self.mask_token_id) & self.in_block
+        self.steps_of_block = torch.where(changed, within.clamp(min=1), self.steps_of_block)
 
     def leave(self, complete: torch.Tensor, text_end: torch.Tensor) -> torch.Tensor | None:
         """
@@ -233,7 +271,8 @@ class Canvas:
             self.end.masked_fill(complete, 0).amax(dim=0, keepdim=True),
             self.end.masked_fill(complete, self.limit).amin(dim=0, keepdim=True),
             self.block_start.masked_fill(complete, self.limit).amin(dim=0, keepdim=True),
-            width.masked_fill(complete, 0).amax(dim=0, keepdim=True),
+            # Rows that are fresh know the width of their block after their first step only, and wait until then.
+            width.masked_fill(complete | self.fresh, 0).amax(dim=0, keepdim=True),
             complete.sum(dim=0, keepdim=True),
             (self.fresh & ~complete).sum(dim=0, keepdim=True),
         )

@@ -16,6 +16,8 @@ _DEFAULTS: dict[str, Any] = {
     "logits_eos_inf": False,
     "confidence_eos_eot_inf": False,
     "cfg_scale": 0.0,
+    "verify": False,
+    "max_draft_length": 8,
     "output_unmasking_steps": False,
 }
 
@@ -43,6 +45,15 @@ class DiffusionGenerationConfig(GenerationConfig):
         steps (`int`, *optional*):
             Denoising steps of the stock schedule over the whole answer, for `low_confidence`, `random` and the top-k
             part of `learn2pd`. Defaults to one token per step.
+        block_schedule (`str`, *optional*):
+            Where blocks end: `"adablock"` (see [`AdaBlock`]) or None, all of `block_length`; `generate` also takes an
+            instance.
+        verify (`bool`, *optional*, defaults to `False`):
+            Whether what `decoding` chooses is a draft only: the text is then that of the stock loop, in fewer
+            forward passes in sequence (see [`DraftingDenoiser`]). `decoding="pearl"` is short for drafts in the order
+            of confidence, or of what the filter accepts if one is given.
+        max_draft_length (`int`, *optional*, defaults to 8):
+            States of a row in one forward pass with `verify`.
         block_cache (`str`, *optional*):
             Which keys and values are kept between the steps of a block: `"prefix"`, those before it; `"dual"`, those
             behind it as well (see [`BlockCache`]); None to compute all in every step. Much faster, but not exact.
@@ -71,6 +82,9 @@ class DiffusionGenerationConfig(GenerationConfig):
         self.filter_threshold = kwargs.pop("filter_threshold", None)
         self.block_length = kwargs.pop("block_length", None)
         self.steps = kwargs.pop("steps", None)
+        self.block_schedule = kwargs.pop("block_schedule", None)
+        self.verify = kwargs.pop("verify", None)
+        self.max_draft_length = kwargs.pop("max_draft_length", None)
         self.block_cache = kwargs.pop("block_cache", None)
         self.refresh_every = kwargs.pop("refresh_every", None)
         self.end_of_text = kwargs.pop("end_of_text", "accepted")
@@ -95,15 +109,20 @@ class DiffusionGenerationConfig(GenerationConfig):
     def validate(self, strict: bool = False, user_set_attributes: set[str] | None = None) -> None:
         """Checks what can be checked without a model; called whenever a config is made, loaded or saved."""
         super().validate(strict=strict, user_set_attributes=user_set_attributes)
-        for name in ("block_length", "steps", "max_new_tokens", "refresh_every"):
+        for name in ("block_length", "steps", "max_new_tokens", "refresh_every", "max_draft_length"):
             self._check(name, lambda value: type(value) is int and value >= 1, "an integer above 0")
-        for name in ("logits_eos_inf", "confidence_eos_eot_inf", "output_unmasking_steps"):
+        for name in ("logits_eos_inf", "confidence_eos_eot_inf", "output_unmasking_steps", "verify"):
             self._check(name, lambda value: isinstance(value, bool), "a bool")
         ends = ("accepted", "cut", "predicted")
         self._check("end_of_text", lambda value: value in ends, f"one of {', '.join(ends)} or None")
+        self._check("block_schedule", lambda value: value == "adablock", "adablock, a schedule or None")
         self._check("block_cache", lambda value: value in ("prefix", "dual"), "prefix, dual or None")
         if self.refresh_every is not None and self.block_cache is None:
             raise ValueError(f"`refresh_every` must be None without a `block_cache` (got {self.refresh_every})")
+        if self.verify:
+            # Only greedy decoding has a text to be equal to.
+            self._check("do_sample", lambda value: value is False, "False with `verify`")
+            self._check("end_of_text", lambda value: value == "accepted", "accepted or None with `verify`")
         self._check("cfg_scale", lambda value: isinstance(value, int | float) and value >= 0, "a number of at least 0")
         self._check(
             "filter_threshold", lambda value: isinstance(value, int | float) and 0 <= value <= 1, "between 0 and 1"

@@ -19,14 +19,15 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 from transformers.utils import ModelOutput
 
-from .blocks import FixedBlocks
+from .blocks import AdaBlock, FixedBlocks
 from .canvas import Canvas
 from .configuration import DiffusionGenerationConfig
 from .denoiser import Denoiser
+from .drafting import DraftingDenoiser, as_drafter
 from .filter import UnmaskingFilter
 from .special_tokens import SpecialTokens
 from .stopping import EndOfTextCriteria, stopped_at
-from .unmasking import BlockPrediction, UnmaskingStrategy, most_confident, resolve_strategy
+from .unmasking import BlockPrediction, LowConfidence, UnmaskingStrategy, most_confident, resolve_strategy
 
 __all__ = ["DiffusionGenerationMixin", "DiffusionGenerationOutput"]
 
@@ -48,6 +49,8 @@ class DiffusionGenerationOutput(ModelOutput):
         unmasking_steps (`torch.LongTensor` of shape `(batch_size, answer_length)`, *optional*):
             The forward pass of its row, from 0, in which each token was unmasked; -1 behind the end of a row.
             Returned with `output_unmasking_steps=True`.
+        acceptance_length (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
+            Mean number of steps of the stock loop that a forward pass has verified; with `verify=True`.
     """
 
     sequences: torch.Tensor
@@ -55,6 +58,7 @@ class DiffusionGenerationOutput(ModelOutput):
     tokens_per_forward: torch.Tensor | None = None
     forward_passes: list[tuple[str, int, int, int]] | None = None
     unmasking_steps: torch.Tensor | None = None
+    acceptance_length: torch.Tensor | None = None
 
 
 class DiffusionGenerationMixin(GenerationMixin):
@@ -68,6 +72,14 @@ class DiffusionGenerationMixin(GenerationMixin):
     generation_config_class = DiffusionGenerationConfig
     generation_config: DiffusionGenerationConfig
     config: PreTrainedConfig
+    # Columns to the left at which a token is predicted; 1 for models made from autoregressive ones, such as Dream.
+    logits_shift = 0
+    takes_block_cache = True
+
+    def denoising_modules(self) -> tuple[Any, Any]:
+        """The decoder, which gives hidden states, and the head that makes logits of them."""
+        model: Any = self
+        return model.get_decoder(), model.get_output_embeddings()
 
     def adjust_generation_fn(self, *args: Any, **kwargs: Any) -> None:
         """Turns the generation config that `from_pretrained` has loaded into a [`DiffusionGenerationConfig`]."""
@@ -86,6 +98,7 @@ class DiffusionGenerationMixin(GenerationMixin):
         decoding: str | UnmaskingStrategy | None = None,
         unmasking_filter: str | os.PathLike[str] | UnmaskingFilter | None = None,
         reference_ids: torch.Tensor | None = None,
+        block_schedule: str | FixedBlocks | None = None,
         generator: torch.Generator | None = None,
         streamer: BaseStreamer | None = None,
         **kwargs: Any,
@@ -108,12 +121,15 @@ class DiffusionGenerationMixin(GenerationMixin):
                 The filter of `decoding="learn2pd"`.
             reference_ids (`torch.LongTensor` of shape `(batch_size, answer_length)`, *optional*):
                 The known output for `decoding="oracle"`.
+            block_schedule (`str` or [`FixedBlocks`], *optional*):
+                Where blocks end: `"adablock"`, or a configured [`AdaBlock`].
             generator (`torch.Generator`, *optional*):
                 Source of randomness for sampling and random orders, on the model's device.
             streamer (`BaseStreamer`, *optional*):
                 Receives the tokens of each block when it is done; for a batch of one.
             kwargs:
-                Options of [`DiffusionGenerationConfig`], `attention_mask`, and a `tokenizer` for `stop_strings`.
+                Options of [`DiffusionGenerationConfig`], `attention_mask`, and a `tokenizer` for `stop_strings` and for
+                the delimiters of `block_schedule="adablock"`.
 
         Returns:
             [`DiffusionGenerationOutput`] with `return_dict_in_generate=True`, otherwise its `sequences`.
@@ -123,7 +139,8 @@ class DiffusionGenerationMixin(GenerationMixin):
         """
         parent: Any = super()
         if kwargs.get("custom_generate") is not None:
-            own = {"decoding": decoding, "unmasking_filter": unmasking_filter, "generator": generator}
+            own: dict[str, Any] = {"decoding": decoding, "unmasking_filter": unmasking_filter, "generator": generator}
+            own |= {"reference_ids": reference_ids, "block_schedule": block_schedule}
             kwargs |= {name: value for name, value in own.items() if value is not None}
             return parent.generate(
                 inputs, generation_config, logits_processor, stopping_criteria, streamer=streamer, **kwargs
@@ -135,6 +152,8 @@ class DiffusionGenerationMixin(GenerationMixin):
         values = {} if generation_config is None else generation_config.to_dict()
         end_of_text = ({"end_of_text": self.generation_config.end_of_text} | values | kwargs)["end_of_text"]
         decoding = decoding or values.get("decoding") or self.generation_config.decoding or "low_confidence"
+        if decoding == "pearl":
+            decoding, kwargs["verify"] = "low_confidence" if unmasking_filter is None else "learn2pd", True
         for name, value, taker in (
             ("unmasking_filter", unmasking_filter, "learn2pd"),
             ("filter_threshold", kwargs.get("filter_threshold"), "learn2pd"),
@@ -151,6 +170,10 @@ class DiffusionGenerationMixin(GenerationMixin):
         if config.max_length is not None and config.max_new_tokens is None and prompt is not None:
             config.max_new_tokens, config.max_length = config.max_length - prompt.shape[-1], None
         tokenizer = kwargs.pop("tokenizer", None)
+        schedule = block_schedule
+        if not isinstance(schedule, FixedBlocks):
+            config.block_schedule = schedule or values.get("block_schedule") or self.generation_config.block_schedule
+            schedule = None
         if config.stop_strings is not None and tokenizer is not None:
             # transformers does not hand the tokenizer on to a custom loop, so the criterion is made here.
             stopping_criteria = StoppingCriteriaList(stopping_criteria or [])
@@ -168,6 +191,7 @@ class DiffusionGenerationMixin(GenerationMixin):
         ) -> DiffusionGenerationOutput | torch.Tensor:
             generation_config.end_of_text = end_of_text
             generation_config.validate()
+            blocks = schedule or _schedule(generation_config, tokenizer, model.config.vocab_size)
             strategy = resolve_strategy(
                 decoding,
                 unmasking_filter or generation_config.unmasking_filter or f"{model.name_or_path}:unmasking_filter",
@@ -180,6 +204,7 @@ class DiffusionGenerationMixin(GenerationMixin):
                 model_kwargs.get("attention_mask"),
                 generation_config,
                 strategy,
+                blocks,
                 logits_processor,
                 stopping_criteria,
                 generator,
@@ -197,12 +222,27 @@ def _as_diffusion_config(values: dict[str, Any]) -> DiffusionGenerationConfig:
     return config
 
 
+def _schedule(config: DiffusionGenerationConfig, tokenizer: Any | None, vocab_size: int) -> FixedBlocks:
+    if config.block_schedule is None:
+        return FixedBlocks(config.block_length)
+    if tokenizer is not None:
+        return AdaBlock.from_tokenizer(tokenizer, block_length=config.block_length)
+    schedule = AdaBlock(config.block_length)
+    if max(schedule.delimiter_ids) >= vocab_size:
+        raise ValueError(
+            f"`block_schedule` must be an AdaBlock with `delimiter_ids` of this model, or come with a `tokenizer` (got "
+            f"'adablock', whose default {tuple(schedule.delimiter_ids)} is not below the vocabulary's {vocab_size})"
+        )
+    return schedule
+
+
 def _denoise(
     model: Any,
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor | None,
     config: DiffusionGenerationConfig,
     strategy: UnmaskingStrategy,
+    schedule: FixedBlocks,
     logits_processor: LogitsProcessorList,
     stopping_criteria: StoppingCriteriaList,
     generator: torch.Generator | None,
@@ -236,15 +276,17 @@ def _denoise(
     if streamer is not None and batch_size > 1:
         raise ValueError(f"`streamer` must be None for more than one row (got {batch_size} rows)")
     attention = str(model.config._attn_implementation)
-    if config.block_cache is not None and config.end_of_text in ("cut", "predicted") and "flash" in attention:
-        # Flash attention takes queries to be the last columns of its mask; behind a cut these are hidden.
+    # Flash attention takes queries to be the last columns of its mask; behind a cut or beside a draft some are hidden.
+    unseen = "verify" if config.verify else f"end_of_text={config.end_of_text!r}"
+    hides = config.verify or config.end_of_text in ("cut", "predicted")
+    if config.block_cache is not None and not model.takes_block_cache:
         raise ValueError(
-            f"`block_cache` must be None with {attention} and `end_of_text={config.end_of_text!r}` "
-            f"(got {config.block_cache!r})"
+            f"`block_cache` must be None for a model without `past_key_values` (got {config.block_cache!r})"
         )
+    if config.block_cache is not None and hides and "flash" in attention:
+        raise ValueError(f"`block_cache` must be None with {attention} and `{unseen}` (got {config.block_cache!r})")
     special_tokens = SpecialTokens.of(config, model.config, device)
-    strategy = strategy.prepare(batch_size, min(config.block_length, max_new_tokens), device)
-    schedule = FixedBlocks(config.block_length)
+    strategy = strategy.prepare(batch_size, schedule.widest(max_new_tokens), device)
     canvas = Canvas(
         input_ids,
         attention_mask,
@@ -255,17 +297,22 @@ def _denoise(
         generator,
         config.refresh_every,
     )
-    denoiser = Denoiser(
-        model,
-        special_tokens,
-        logits_processor,
-        do_sample=bool(config.do_sample),
-        generator=generator,
-        cfg_scale=config.cfg_scale,
-        predict_end_of_text=config.end_of_text == "predicted",
-        block_cache=config.block_cache,
-        needs=strategy.needs,
-    )
+    options: dict[str, Any] = {
+        "logits_processor": logits_processor,
+        "do_sample": bool(config.do_sample),
+        "generator": generator,
+        "cfg_scale": config.cfg_scale,
+        "predict_end_of_text": config.end_of_text == "predicted",
+        "block_cache": config.block_cache,
+        "needs": strategy.needs,
+    }
+    if config.verify:
+        window = model.logits_shift + (max_new_tokens if config.block_cache == "prefix" else canvas.block_length)
+        options |= {"max_draft_length": config.max_draft_length, "batch_size": batch_size, "window": window}
+        denoiser: Denoiser = DraftingDenoiser(model, special_tokens, drafter=as_drafter(strategy), **options)
+        strategy = LowConfidence()
+    else:
+        denoiser = Denoiser(model, special_tokens, rescore=strategy.rescore if strategy.rescores else None, **options)
     end_of_text = EndOfTextCriteria(config.end_of_text, special_tokens)
     # transformers adds criteria for what the canvas and `end_of_text` already settle.
     builtin = (EosTokenCriteria, MaxLengthCriteria)
@@ -312,6 +359,7 @@ def _denoise(
         tokens_per_forward=(in_text & ~behind).sum(dim=-1) / canvas.nfe,
         forward_passes=denoiser.forward_passes,
         unmasking_steps=canvas.unmasking_steps[:, : answer.shape[1]] if config.output_unmasking_steps else None,
+        acceptance_length=1 + denoiser.verified / canvas.nfe if isinstance(denoiser, DraftingDenoiser) else None,
     )
 
 

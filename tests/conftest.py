@@ -15,11 +15,21 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from hf_learn2pd import (
+    Checkerboard,
+    Credit,
     DiffusionGenerationMixin,
+    Dilated,
+    EntropyBound,
+    EntropyOrder,
     Factor,
+    Frechet,
+    Klass,
     Learn2PD,
+    LocalLeap,
     LowConfidence,
+    MarginOrder,
     RandomOrder,
+    Stable,
     Threshold,
     UnmaskingFilter,
     UnmaskingStrategy,
@@ -35,6 +45,7 @@ logging.disable_progress_bar()
 
 class ScriptedConfig(PreTrainedConfig):
     model_type = "scripted"
+    vocab_size: int = VOCAB
     mask_token_id: int | None = MASK
     eos_token_id: int | None = EOT
     pad_token_id: int | None = EOT
@@ -118,4 +129,14 @@ STRATEGIES: list[UnmaskingStrategy] = [
     Factor(0.5),
     Learn2PD(golden_filter(), threshold=0.5),
     Learn2PD(golden_filter(), threshold=0.96),
+    LocalLeap(0.5, 0.3),
+    Frechet(0.1),
+    EntropyBound(2.0),
+    Klass(0.2, 0.5),
+    Credit(0.5),
+    MarginOrder(),
+    EntropyOrder(),
+    Dilated(),
+    Checkerboard(),
+    Stable(Threshold(0.6), 0.3),
 ]

@@ -15,8 +15,9 @@ FLOORS = [
     ["special_tokens"],
     ["canvas", "cache", "stopping", "blocks", "history"],
     ["denoiser"],
+    ["drafting"],
     ["generation"],
-    ["filter", "models"],
+    ["filter", "models", "enabling"],
 ]
 
 

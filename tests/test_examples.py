@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TextStreamer
 
 from hf_learn2pd import LladaForMaskedDiffusion, UnmaskingFilter
+from hf_learn2pd.filter.trajectories import load_trajectories
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 sys.path.insert(0, str(EXAMPLES))
@@ -90,3 +91,11 @@ def test_train_filter_saves_a_filter_that_generate_takes(model, tokenizer, tmp_p
     assert UnmaskingFilter.from_pretrained(tmp_path).base_model == "tiny_llada"
     inputs = inputs_of(tokenizer, [task_sample(7, 3, "test").prompt])
     assert isinstance(model.generate(**inputs, decoding="learn2pd", unmasking_filter=tmp_path), torch.Tensor)
+
+    # A second round follows that filter, with other blocks, and learns from the first one's steps as well.
+    first = load_trajectories(tmp_path / "trajectories")
+    arguments = ["--num-prompts", "4", "--calibration-prompts", "2", "--max-new-tokens", "96", "--epochs", "1"]
+    arguments += ["--policy", str(tmp_path), "--block-length", "48", "--add", str(tmp_path / "trajectories")]
+    train_filter.main([*arguments, "--trajectories", str(tmp_path / "more"), "--output", str(tmp_path / "second")])
+    steps = len(first.confidence) + len(load_trajectories(tmp_path / "more").confidence)
+    assert f"\n{steps} steps, the last of them over 4 prompts" in (tmp_path / "second" / "README.md").read_text()

@@ -55,10 +55,9 @@ def generate(case: dict[str, Any], end_of_text: str | None, **options: Any) -> A
         confidence_eos_eot_inf=args.get("confidence_eos_eot_inf", False),
         eos_token_id=case["eot_token_id"],
         end_of_text=end_of_text,
-        block_cache=cache_of(case),
         return_dict_in_generate=True,
         output_unmasking_steps=True,
-        **options,
+        **{"block_cache": cache_of(case)} | options,
     )
 
 

@@ -6,7 +6,7 @@ from conftest import STRATEGIES, golden_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_learn2pd import LowConfidence, Oracle
+from hf_learn2pd import AdaBlock, LowConfidence, Oracle
 
 MASK, EOT = 511, 510
 settings.register_profile("project", max_examples=30, deadline=None, derandomize=True)
@@ -14,7 +14,15 @@ settings.load_profile("project")
 
 PROMPTS = st.lists(st.lists(st.integers(0, 509), min_size=1, max_size=9), min_size=1, max_size=4)
 STRATEGY = st.sampled_from(STRATEGIES)
-LENGTHS = st.fixed_dictionaries({"max_new_tokens": st.integers(1, 40), "block_length": st.integers(1, 32)})
+FIXED = st.fixed_dictionaries({"max_new_tokens": st.integers(1, 40), "block_length": st.integers(1, 32)})
+# The tiny checkpoint is sure of nothing, so that any of a quarter of its tokens may end a block.
+ADAPTIVE = st.fixed_dictionaries(
+    {
+        "max_new_tokens": st.integers(1, 40),
+        "block_schedule": st.sampled_from([AdaBlock(8, 0.004, tuple(range(0, 512, 4)), window=0.5)]),
+    }
+)
+LENGTHS = st.one_of(FIXED, FIXED, ADAPTIVE)
 END_OF_TEXT = st.sampled_from([None, "accepted", "cut", "predicted"])
 # A common token of the tiny checkpoint stands in for EoT, so that texts do end.
 ENDS = st.sampled_from([407, 115, EOT])
@@ -116,7 +124,7 @@ def test_oracle_unmasks_together_only_what_equals_the_reference(prompts, lengths
         assert torch.equal(oracle.sequences[row, width:][together], reference[row][together])
 
 
-@given(PROMPTS, LENGTHS, st.integers(1, 60))
+@given(PROMPTS, FIXED, st.integers(1, 60))
 def test_steps_bound_the_forward_passes(prompts, lengths, steps):
     _, output = generate(prompts, decoding="low_confidence", steps=steps, end_of_text=None, **lengths)
     blocks = -(-lengths["max_new_tokens"] // lengths["block_length"])

@@ -29,6 +29,7 @@ def predict(confidence, masked=None, tokens=None, scheduled=1, noise=None):
         rows=torch.arange(rows),
         noise=torch.zeros(rows, width) if noise is None else torch.tensor(noise),
         in_block=torch.ones(rows, width, dtype=torch.bool),
+        vocab_size=100,
     )
 
 

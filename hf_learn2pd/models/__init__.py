@@ -1,6 +1,15 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """Model families; importing this package registers them with the Auto classes of transformers."""
 
+from .dream import DreamConfig, DreamForMaskedDiffusion
 from .llada import LladaConfig, LladaForMaskedDiffusion
+from .llada_moe import LladaMoeConfig, LladaMoeForMaskedDiffusion
 
-__all__ = ["LladaConfig", "LladaForMaskedDiffusion"]
+__all__ = [
+    "DreamConfig",
+    "DreamForMaskedDiffusion",
+    "LladaConfig",
+    "LladaForMaskedDiffusion",
+    "LladaMoeConfig",
+    "LladaMoeForMaskedDiffusion",
+]

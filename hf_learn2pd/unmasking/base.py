@@ -36,12 +36,17 @@ class BlockPrediction:
             A uniform random number in [0, 1) per answer position, the same in every step of a call.
         in_block (`torch.BoolTensor` of shape `(rows, block_length)`):
             Positions that belong to each row's block.
+        vocab_size (`int`):
+            Number of ids.
         margin (`torch.FloatTensor` of shape `(rows, block_length)`, *optional*):
             Difference between the two highest probabilities. Only for a strategy that `needs` it, like what follows.
         entropy (`torch.FloatTensor` of shape `(rows, block_length)`, *optional*):
             Entropy of the probabilities, as a part of the highest possible one.
         repeats (`torch.LongTensor` of shape `(rows, block_length)`, *optional*):
             For how many steps in a row, this one included, the same token has been predicted in this block.
+        divergence (`torch.FloatTensor` of shape `(rows, block_length)`, *optional*):
+            The larger of the last two Kullback-Leibler divergences of the probabilities from those of the step before,
+            in nats; infinite in the first two steps of a block.
         end_of_text (`torch.FloatTensor` of shape `(rows, length)`, *optional*):
             Over the whole canvas, the confidence of every masked position at which end-of-text is predicted, and -1
             elsewhere. Only with `end_of_text="predicted"`.
@@ -55,9 +60,11 @@ class BlockPrediction:
     rows: torch.Tensor
     noise: torch.Tensor
     in_block: torch.Tensor
+    vocab_size: int
     margin: torch.Tensor | None = None
     entropy: torch.Tensor | None = None
     repeats: torch.Tensor | None = None
+    divergence: torch.Tensor | None = None
     end_of_text: torch.Tensor | None = None
 
 
@@ -74,6 +81,28 @@ class UnmaskingStrategy(ABC):
     def needs(self) -> frozenset[str]:
         """Optional fields of [`BlockPrediction`] that this strategy reads; no others are computed."""
         return frozenset()
+
+    def rescore(
+        self, logits: torch.Tensor, memory: torch.Tensor, masked: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Changes the logits of each row's block before tokens are picked, with a memory of the steps before.
+
+        Args:
+            logits (`torch.FloatTensor` of shape `(rows, block_length, vocab_size)`): From the model.
+            memory (`torch.FloatTensor` of the same shape): Returned for these rows in their last step; 0 in the first
+                of a block.
+            masked (`torch.BoolTensor` of shape `(rows, block_length)`): As in [`BlockPrediction`].
+
+        Returns:
+            `tuple[torch.Tensor, torch.Tensor]`: Logits and memory.
+        """
+        return logits, memory
+
+    @property
+    def rescores(self) -> bool:
+        """Whether this strategy has a `rescore` of its own."""
+        return type(self).rescore is not UnmaskingStrategy.rescore
 
     @abstractmethod
     def __call__(self, prediction: BlockPrediction) -> torch.Tensor:

@@ -6,11 +6,21 @@ import torch
 
 from ..filter import UnmaskingFilter
 from .base import UnmaskingStrategy
+from .checkerboard import Checkerboard
+from .credit import Credit
+from .dilated import Dilated
+from .entropy_bound import EntropyBound
+from .entropy_order import EntropyOrder
 from .factor import Factor
+from .frechet import Frechet
+from .klass import Klass
 from .learn2pd import Learn2PD
+from .local_leap import LocalLeap
 from .low_confidence import LowConfidence
+from .margin_order import MarginOrder
 from .oracle import Oracle
 from .random_order import RandomOrder
+from .stable import Stable
 from .threshold import Threshold
 
 __all__ = ["UNMASKING_STRATEGIES", "resolve_strategy"]
@@ -20,6 +30,16 @@ UNMASKING_STRATEGIES: dict[str, type[UnmaskingStrategy]] = {
     "random": RandomOrder,
     "threshold": Threshold,
     "factor": Factor,
+    "local_leap": LocalLeap,
+    "frechet": Frechet,
+    "entropy_bound": EntropyBound,
+    "klass": Klass,
+    "credit": Credit,
+    "margin": MarginOrder,
+    "entropy": EntropyOrder,
+    "dilated": Dilated,
+    "checkerboard": Checkerboard,
+    "stable": Stable,
     "learn2pd": Learn2PD,
     "oracle": Oracle,
 }

@@ -1,0 +1,44 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+from dataclasses import dataclass
+
+import torch
+
+from .base import BlockPrediction, UnmaskingStrategy
+
+__all__ = ["Klass"]
+
+
+@dataclass(frozen=True)
+class Klass(UnmaskingStrategy):
+    r"""
+    KLASS: unmasks confident predictions whose whole distribution has stopped to move.
+
+    A position is unmasked if its confidence is above `threshold` and the Kullback-Leibler divergence of its
+    probabilities from those of the step before has been below `divergence` in the last two steps; in the first two of
+    a block none is. Source: https://huggingface.co/papers/2511.05664.
+
+    Args:
+        threshold (`float`, *optional*, defaults to 0.6): Confidence that is needed.
+        divergence (`float`, *optional*, defaults to 0.015): In nats.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    threshold: float = 0.6
+    divergence: float = 0.015
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.threshold <= 1.0:
+            raise ValueError(f"`threshold` must be between 0 and 1 (got {self.threshold})")
+        if not self.divergence > 0.0:
+            raise ValueError(f"`divergence` must be above 0 (got {self.divergence})")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"divergence"})
+
+    def __call__(self, prediction: BlockPrediction) -> torch.Tensor:
+        assert prediction.divergence is not None
+        settled = prediction.divergence < self.divergence
+        return prediction.masked & (prediction.confidence > self.threshold) & settled

@@ -1,0 +1,45 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .base import BlockPrediction, UnmaskingStrategy
+
+__all__ = ["LocalLeap"]
+
+
+@dataclass(frozen=True)
+class LocalLeap(UnmaskingStrategy):
+    r"""
+    LocalLeap: near a confident prediction, others need less confidence.
+
+    Masked positions with a confidence of at least `threshold` are anchors. They are unmasked, and so is every masked
+    position within `radius` of one whose confidence is at least `relaxed_threshold`. What is unmasked in a step is no
+    anchor in the same step. Source: https://huggingface.co/papers/2510.07081.
+
+    Args:
+        threshold (`float`, *optional*, defaults to 0.9): Confidence of an anchor.
+        relaxed_threshold (`float`, *optional*, defaults to 0.75): Confidence that is enough near one.
+        radius (`int`, *optional*, defaults to 4): Positions to either side that are near.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    threshold: float = 0.9
+    relaxed_threshold: float = 0.75
+    radius: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "relaxed_threshold"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"`{name}` must be between 0 and 1 (got {getattr(self, name)})")
+        if type(self.radius) is not int or self.radius < 0:
+            raise ValueError(f"`radius` must be an integer of at least 0 (got {self.radius!r})")
+
+    def __call__(self, prediction: BlockPrediction) -> torch.Tensor:
+        anchors = prediction.masked & (prediction.confidence >= self.threshold)
+        window = 2 * self.radius + 1
+        near = nn.functional.max_pool1d(anchors.float(), window, stride=1, padding=self.radius) > 0
+        return anchors | (prediction.masked & near & (prediction.confidence >= self.relaxed_threshold))
