@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from conftest import ScriptedModel, golden_cases, golden_filter
+from conftest import ScriptedModel, golden_cases, golden_filter, golden_model
 from hypothesis import given
 from hypothesis import strategies as st
 from test_goldens import generate as golden
@@ -30,6 +30,12 @@ def test_states_by_hand():
         [1, 2, 3, 4, *[mask] * 4],
     ]
     assert output.unmasking_steps.tolist() == [[0, 1, 1, 1, 1, 2, 2, 2]]
+
+
+def test_nothing_is_drafted_for_a_block_that_begins():
+    model = ScriptedModel([1, 2, 3, 4] * 2, [0.9, 0.8, 0.7, 0.6] * 2)
+    output = model.run(decoding="pearl", end_of_text=None, block_length=4)
+    assert [rows for _, rows, _, _ in output.forward_passes] == [1, 3, 1, 3]
 
 
 def test_a_draft_is_kept_up_to_the_first_wrong_move():
@@ -74,6 +80,23 @@ def test_equals_the_stock_loop_with_the_same_cache(case, block_cache):
     stock = golden(case, None, block_cache=block_cache)
     drafted = golden(case, None, block_cache=block_cache, verify=True)
     assert torch.equal(drafted.sequences, stock.sequences) and (drafted.nfe <= stock.nfe).all()
+
+
+@pytest.mark.parametrize("steps", [None, 24])
+def test_rows_are_refreshed_in_the_steps_of_the_stock_loop(steps):
+    """With what is verified counted as steps; otherwise a state would see what the stock loop does not."""
+    options = {"max_new_tokens": 32, "block_length": 16, "end_of_text": None, "block_cache": "dual", "steps": steps}
+    prompt = torch.tensor([[115, 254, 301, 473, 353]])
+
+    def run(**more):
+        return golden_model("tiny_llada").generate(
+            prompt, decoding="low_confidence", refresh_every=4, return_dict_in_generate=True, **options, **more
+        )
+
+    stock, drafted = run(), run(verify=True)
+    refreshes = [sum(kind == "full" for kind, *_ in output.forward_passes) for output in (stock, drafted)]
+    assert refreshes[0] == refreshes[1] and torch.equal(drafted.sequences, stock.sequences)
+    assert drafted.nfe <= stock.nfe and drafted.acceptance_length > 1
 
 
 DRAFTERS = st.sampled_from([LowConfidence(), Threshold(0.01), "learn2pd"])

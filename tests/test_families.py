@@ -186,6 +186,8 @@ def test_official_checkpoints_load_and_compute_the_definition(family):
             model, report = loader.from_pretrained(directory, attn_implementation=attention, output_loading_info=True)
             assert type(model) is expected and not report["missing_keys"] and not report["unexpected_keys"]
             torch.testing.assert_close(model(ids).logits, logits, atol=2e-5, rtol=1e-4)
+            # What kernels go by that are given no mask.
+            assert not any(layer.self_attn.is_causal for layer in model.model.layers)
 
 
 def test_saving_writes_the_official_layout(family, tmp_path):
@@ -255,6 +257,19 @@ def test_rows_are_independent_with_everything_else(family, block_cache, end_of_t
         fresh = model.generate(ids, attention_mask=mask, refresh_every=1, **options)
         plain = model.generate(ids, attention_mask=mask, **options | {"block_cache": None})
         assert torch.equal(fresh.sequences, plain.sequences)
+
+
+@pytest.mark.parametrize("block_cache", ["prefix", "dual"])
+@pytest.mark.parametrize("decoding", [LowConfidence(), Threshold(0.1), "pearl"])
+def test_with_one_layer_a_cache_is_exact(block_cache, decoding):
+    """Keys and values of the first layer know nothing of other positions, so those that are stored stay right."""
+    torch.manual_seed(3)
+    model = DreamForMaskedDiffusion(DreamConfig(**DREAM | {"num_hidden_layers": 1, "initializer_range": 0.3})).eval()
+    prompt = torch.tensor([[EOT, EOT, 5, 6, 7], [8, 9, 10, 11, 12]])
+    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
+    options = {"attention_mask": mask, "decoding": decoding, "max_new_tokens": 19, "block_length": 8}
+    cached = model.generate(prompt, block_cache=block_cache, end_of_text=None, **options)
+    assert torch.equal(cached, model.generate(prompt, end_of_text=None, **options))
 
 
 @pytest.mark.parametrize(
