@@ -10,7 +10,6 @@ python examples/benchmark.py --memory                                      # pea
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import Measurement, environment, measure, tokenize
+from measuring import Measurement, environment, measure, tokenize, write_file
 from naive_loop import naive_generate
 from profile_loop import SHAPES, profile_memory, profile_shape
 from tasks import Sample, is_correct, task_sample
@@ -196,12 +195,6 @@ def plot(results: Results, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def main(arguments: list[str] | None = None) -> Results:
     """Runs the benchmark, prints the table and writes it with the numbers behind it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -238,11 +231,11 @@ def main(arguments: list[str] | None = None) -> Results:
 
     def save(results: Results) -> None:
         record = {"command": command, "environment": environment(), "results": results}
-        _write(output / "benchmark.json", json.dumps(record))
+        write_file(output / "benchmark.json", json.dumps(record))
 
     results = run(options, save)
     text = f"{table(results)}\n\n`{command}`: block length {options.block_length}, {environment()}.\n"
-    _write(output / "benchmark.md", text)
+    write_file(output / "benchmark.md", text)
     try:
         plot(results, output / "benchmark.png")
     except ModuleNotFoundError:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluate import STOCK, Results, area_under_curve, common_arguments, measure_all, write_file
+from evaluate import STOCK, Results, area_under_curve, common_arguments, measure_all
+from measuring import write_file
 from transformers import AutoTokenizer
 
 from hf_learn2pd import (

@@ -11,7 +11,6 @@ in it. Every finished decoder is kept in the output folder: a run that is starte
 
 import argparse
 import json
-import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -19,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import environment, measure
+from measuring import environment, measure, write_file
 from tasks import is_correct, task_sample
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_learn2pd import Factor, Threshold, UnmaskingFilter
 
-__all__ = ["area_under_curve", "common_arguments", "main", "measure_all", "plot", "table", "write_file"]
+__all__ = ["area_under_curve", "common_arguments", "main", "measure_all", "plot", "table"]
 
 # Of the stream of held-out samples, apart from those of the other scripts.
 SEED = 4096
@@ -100,13 +99,6 @@ def plot(results: Results, path: Path, filters: list[str]) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
-
-
-def write_file(path: Path, text: str) -> None:
-    """Writes under another name and moves into place."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def load_questions(data: str | None, num_prompts: int) -> tuple[list[str], list[Callable[[str], bool]]]:

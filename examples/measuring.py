@@ -4,6 +4,7 @@
 import contextlib
 import ctypes
 import gc
+import os
 import platform
 import statistics
 import time
@@ -19,7 +20,7 @@ from tqdm.auto import tqdm
 
 import hf_learn2pd
 
-__all__ = ["Measurement", "environment", "measure", "peak_memory", "reset_peak_memory", "tokenize"]
+__all__ = ["Measurement", "environment", "measure", "peak_memory", "reset_peak_memory", "tokenize", "write_file"]
 
 # Seconds after which a measurement is not repeated.
 LONG = 60.0
@@ -169,6 +170,13 @@ def measure(
         lockstep_row_passes=lockstep,
         peak_memory=None if peak != peak else peak,
     )
+
+
+def write_file(path: Path, text: str) -> None:
+    """Writes under another name and moves into place."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def environment() -> str:

@@ -196,7 +196,7 @@ def collect_trajectories(
     if not files:
         raise ValueError("`prompts` must hold at least one prompt (got none)")
     state.wait_for_everyone()
-    return Trajectories.cat([Trajectories(**load_file(file)) for file in files])
+    return _read(files)
 
 
 def load_trajectories(directory: str | os.PathLike[str]) -> Trajectories:
@@ -215,6 +215,10 @@ def load_trajectories(directory: str | os.PathLike[str]) -> Trajectories:
     files = sorted(Path(directory).glob("trajectories-*.safetensors"))
     if not files:
         raise ValueError(f"`directory` must hold trajectories (got none in {directory})")
+    return _read(files)
+
+
+def _read(files: Sequence[Path]) -> Trajectories:
     return Trajectories.cat([Trajectories(**load_file(file)) for file in files])
 
 
