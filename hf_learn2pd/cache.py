@@ -105,9 +105,9 @@ class BlockCache(DynamicCache):
     ```python
     >>> cache = BlockCache(model.config, max_cache_len=canvas.shape[1])
     >>> cache.refresh()
-    >>> model(canvas, position_ids=columns, past_key_values=cache)
+    >>> model(canvas, position_ids=columns, cache=cache)
     >>> cache.window(columns[:, 32:64], canvas.shape[1])
-    >>> model(canvas[:, 32:64], position_ids=columns[:, 32:64], past_key_values=cache)
+    >>> model(canvas[:, 32:64], position_ids=columns[:, 32:64], cache=cache)
     ```
     """
 

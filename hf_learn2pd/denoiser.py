@@ -11,6 +11,7 @@ from transformers import LogitsProcessorList
 
 from .cache import BlockCache
 from .canvas import Canvas
+from .compatibility import cache_argument
 from .history import History, Turn
 from .special_tokens import SpecialTokens
 from .unmasking import BlockPrediction
@@ -65,6 +66,7 @@ class Denoiser:
         self.config = model.config
         self.dtype = model.dtype
         self.decoder, self.head = model.denoising_modules()
+        self.cache_argument = cache_argument(self.decoder.forward) or ""
         self.logits_shift = model.logits_shift
         self.special_tokens = special_tokens
         self.logits_processor = logits_processor
@@ -235,7 +237,7 @@ class Denoiser:
             attention_mask = attention_mask.bool()[:, None, None, :]
         cache: dict[str, Any] = {"use_cache": False}
         if self.cache is not None:
-            cache = {"use_cache": True, "past_key_values": self.cache}
+            cache = {"use_cache": True, self.cache_argument: self.cache}
         return self.decoder(
             input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, **cache
         ).last_hidden_state

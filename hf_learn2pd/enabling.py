@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from .compatibility import cache_argument
 from .configuration import DiffusionGenerationConfig
 from .generation import DiffusionGenerationMixin
 
@@ -85,8 +86,8 @@ def enable_decoding(
     changed.generation_config = defaults
     changed.logits_shift = logits_shift
     # Without these a model cannot pass a cache on to its attention.
-    needed = {"past_key_values", "position_ids"}
-    changed.takes_block_cache = needed <= set(inspect.signature(cls.forward).parameters)
+    takes_positions = "position_ids" in inspect.signature(cls.forward).parameters
+    changed.takes_block_cache = takes_positions and cache_argument(cls.forward) is not None
     return model
 
 

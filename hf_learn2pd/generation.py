@@ -145,7 +145,7 @@ class DiffusionGenerationMixin(GenerationMixin):
             return parent.generate(
                 inputs, generation_config, logits_processor, stopping_criteria, streamer=streamer, **kwargs
             )
-        for name in ("assistant_model", "prefix_allowed_tokens_fn", "inputs_embeds", "past_key_values"):
+        for name in ("assistant_model", "prefix_allowed_tokens_fn", "inputs_embeds", "cache", "past_key_values"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"`{name}` must be None for a diffusion model (got {type(kwargs[name]).__name__})")
         # None in a config means "not set", but as `end_of_text` it is also a choice, which merging would lose.
@@ -280,9 +280,7 @@ def _denoise(
     unseen = "verify" if config.verify else f"end_of_text={config.end_of_text!r}"
     hides = config.verify or config.end_of_text in ("cut", "predicted")
     if config.block_cache is not None and not model.takes_block_cache:
-        raise ValueError(
-            f"`block_cache` must be None for a model without `past_key_values` (got {config.block_cache!r})"
-        )
+        raise ValueError(f"`block_cache` must be None for a model that takes no cache (got {config.block_cache!r})")
     if config.block_cache is not None and hides and "flash" in attention:
         raise ValueError(f"`block_cache` must be None with {attention} and `{unseen}` (got {config.block_cache!r})")
     special_tokens = SpecialTokens.of(config, model.config, device)

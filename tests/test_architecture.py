@@ -8,7 +8,7 @@ import hf_learn2pd
 
 PACKAGE = Path(hf_learn2pd.__file__).parent
 FLOORS = [
-    ["filter.features", "filter.networks", "filter.hub"],
+    ["filter.features", "filter.networks", "filter.hub", "compatibility"],
     ["filter.model"],
     ["unmasking"],
     ["configuration"],

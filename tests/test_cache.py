@@ -9,6 +9,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, AutoModelFo
 from transformers.masking_utils import flash_attention_mask
 
 from hf_learn2pd import BlockCache, Learn2PD, Threshold
+from hf_learn2pd.compatibility import cache_argument
 
 CANVAS = torch.tensor([[1, 2, 3, 511, 511, 511, 511, 511], [4, 5, 6, 7, 511, 511, 511, 511]])
 COLUMNS = torch.arange(8).expand(2, -1)
@@ -17,7 +18,11 @@ COLUMNS = torch.arange(8).expand(2, -1)
 @torch.no_grad()
 def forward(model, ids, positions, cache, mask=None):
     return model.model(
-        input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True
+        input_ids=ids,
+        position_ids=positions,
+        attention_mask=mask,
+        use_cache=True,
+        **{cache_argument(model.forward): cache},
     ).last_hidden_state
 
 
@@ -155,7 +160,8 @@ def test_flash_attention_sees_the_same_windows(block_cache):
 def test_low_precision_is_stored_as_computed(dtype):
     model = AutoModelForCausalLM.from_pretrained(GOLDENS / "tiny_llada", dtype=dtype)
     kept = []
-    model.model.register_forward_hook(lambda module, args, output: kept.append(output.past_key_values))
+    name = cache_argument(model.forward)
+    model.model.register_forward_hook(lambda module, args, output: kept.append(output[name]))
     output = model.generate(PROMPTS, block_cache="dual", decoding=Threshold(0.9), **OPTIONS)
     assert output.sequences.shape[0] == 5 and 511 not in output.sequences
     assert kept[-1].layers[0].keys.dtype == dtype

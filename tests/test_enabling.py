@@ -127,7 +127,7 @@ def test_a_masked_language_model_writes(make):
     mask[0, :2] = 0
     together = model.generate(batch, attention_mask=mask, decoding=LowConfidence(), **options)
     assert torch.equal(together[0, 8:], output[0, 6:])
-    with pytest.raises(ValueError, match="`block_cache` must be None for a model without `past_key_values`"):
+    with pytest.raises(ValueError, match="`block_cache` must be None for a model that takes no cache"):
         model.generate(prompt, block_cache="dual", **options)
 
 
