@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
@@ -17,67 +18,61 @@ class _BlockCacheLayer(DynamicLayer):
     keys: torch.Tensor
     values: torch.Tensor
 
-    def __init__(self, capacity: int, drafts: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.capacity = capacity
-        self.drafts = drafts
-        self.rows: torch.Tensor | None = None
+        self.allocated = 0
         self.index: torch.Tensor | None = None
+        self.whole = True
         self.buffers: list[torch.Tensor] = []
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
-        # The column behind the last takes what a window has behind the end of the canvas, and is never read; then come
-        # those of drafts. Columns stand before heads, as the projections write them, so that a column is one piece of
-        # memory.
+        # Columns stand before heads, as the projections write them, so that a column is one piece of memory. What
+        # stands at 0 takes what is not to be stored, and is never read.
         self.buffers = [
-            states.new_zeros((len(states), self.capacity + 1 + self.drafts, states.shape[1], states.shape[3]))
+            states.new_zeros((len(states), self.allocated, states.shape[1], states.shape[3]))
             for states in (key_states, value_states)
         ]
         self.is_initialized = True
         self.show(0)
 
     def show(self, length: int) -> None:
-        self.keys, self.values = (buffer[:, :length].transpose(1, 2) for buffer in self.buffers)
+        self.keys, self.values = (buffer[:, 1 : length + 1].transpose(1, 2) for buffer in self.buffers)
+
+    def grow(self, allocated: int) -> None:
+        self.allocated = allocated
+        self._change(lambda buffer: nn.functional.pad(buffer, (0, 0, 0, 0, 0, allocated - buffer.shape[1])))
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        new = zip(self.buffers, (key_states, value_states), strict=True)
-        if self.index is not None:
-            index = self.index.to(key_states.device)
-            for buffer, states in new:
-                buffer.flatten(0, 1).index_copy_(0, index, states.transpose(1, 2).flatten(0, 1))
-            return self.keys, self.values
-        length = key_states.shape[-2]
-        self.show(length if self.rows is None else max(length, self.get_seq_length()))
-        for buffer, states in new:
-            if self.rows is None:
-                buffer[:, :length] = states.transpose(1, 2)
-            else:
-                buffer[self.rows, :length] = states.transpose(1, 2)
-        # What has just been computed is all that these rows attend to.
-        return key_states, value_states
+            self.show(self.length)
+        assert self.index is not None
+        index = self.index.to(key_states.device)
+        for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
+            buffer.flatten(0, 1).index_copy_(0, index, states.transpose(1, 2).flatten(0, 1))
+        # What has just been computed is all that a whole row attends to.
+        return (key_states, value_states) if self.whole else (self.keys, self.values)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return (query_length if self.index is None else self.get_seq_length()), 0
+        return (query_length if self.whole else self.get_seq_length()), 0
 
     def reset(self) -> None:
-        self.buffers, self.rows, self.index = [], None, None
+        self.buffers, self.index = [], None
         super().reset()
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-        self._change_rows(lambda buffer: buffer.index_select(0, beam_idx.to(buffer.device)))
+        self._change(lambda buffer: buffer.index_select(0, beam_idx.to(buffer.device)))
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        self._change_rows(lambda buffer: buffer[indices])
+        self._change(lambda buffer: buffer[indices])
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        self._change_rows(lambda buffer: buffer.repeat_interleave(repeats, dim=0))
+        self._change(lambda buffer: buffer.repeat_interleave(repeats, dim=0))
 
-    def _change_rows(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def _change(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
         if self.is_initialized:
             length = self.get_seq_length()
             self.buffers = [change(buffer) for buffer in self.buffers]
@@ -89,34 +84,34 @@ class BlockCache(DynamicCache):
     Keys and values of a canvas that is denoised block by block, for any model that takes a `Cache`.
 
     A diffusion LLM attends in both directions, so nothing it has computed stays exact once a token is unmasked; but
-    what lies outside of the block changes little. A forward pass either *refreshes* rows, over their whole canvas, or
-    runs over a *window* of columns and attends to the stored keys and values of all others. With the block as the
-    window this is the dual cache, with the block and all that follows it the prefix cache. The buffers are allocated
-    once and written in place; every row has a window of its own.
+    what lies outside of the block changes little. A forward pass either *refreshes* rows, over all they have in sight,
+    or runs over a *window* of columns and attends to the stored keys and values of all others. With the block as the
+    window this is the dual cache, with the block and all that follows it the prefix cache. Buffers are written in
+    place and grow with what is in sight; every row has a window of its own.
     Source: https://huggingface.co/papers/2505.22618.
 
     Args:
         config (`PreTrainedConfig`): The model's config, for its number of layers.
         max_cache_len (`int`): Columns of the longest canvas.
-        max_drafts (`int`, *optional*, defaults to 0): Columns beside the canvas, for windows that are only tried out.
 
     Example:
 
     ```python
     >>> cache = BlockCache(model.config, max_cache_len=canvas.shape[1])
-    >>> cache.refresh()
+    >>> cache.refresh(columns)
     >>> model(canvas, position_ids=columns, cache=cache)
     >>> cache.window(columns[:, 32:64], canvas.shape[1])
     >>> model(canvas[:, 32:64], position_ids=columns[:, 32:64], cache=cache)
     ```
     """
 
-    def __init__(self, config: PreTrainedConfig, max_cache_len: int, max_drafts: int = 0):
+    def __init__(self, config: PreTrainedConfig, max_cache_len: int):
         super().__init__()
         self.layer_class_to_replicate = None
         self.max_cache_len = max_cache_len
-        self.max_drafts = max_drafts
-        layers: list[Any] = [_BlockCacheLayer(max_cache_len, max_drafts) for _ in range(config.num_hidden_layers)]
+        # Columns that hold something.
+        self.extent = 0
+        layers: list[Any] = [_BlockCacheLayer() for _ in range(config.num_hidden_layers)]
         self.layers = layers
 
     @property
@@ -125,25 +120,31 @@ class BlockCache(DynamicCache):
         layer: Any = self.layers[0]
         return len(layer.keys) if layer.is_initialized else 0
 
-    def refresh(self, rows: torch.Tensor | None = None) -> None:
+    def refresh(self, columns: torch.Tensor, rows: torch.Tensor | None = None) -> None:
         """
-        Makes the next forward pass compute, and store, whole canvases.
+        Makes the next forward pass compute, and store, all that rows have in sight; they attend to nothing else.
 
         Args:
+            columns (`torch.LongTensor` of shape `(num_rows, width)`):
+                Where each position stands; a column that is below 0 is not stored. None lies more than one behind the
+                number of positions.
             rows (`torch.LongTensor` of shape `(num_rows,)`, *optional*): The rows it is given; all when None.
         """
-        layer: Any
-        for layer in self.layers:
-            layer.rows, layer.index = rows, None
+        length = min(columns.shape[1] + 1, self.max_cache_len)
+        self.extent = max(self.extent, length)
+        self._place(columns, rows, self.extent, whole=True)
 
-    def window(self, columns: torch.Tensor, length: int) -> None:
+    def window(self, columns: torch.Tensor, length: int, beside: int = 0) -> None:
         """
         Makes the next forward pass compute the columns it is given, and attend to all that is stored.
 
         Args:
             columns (`torch.LongTensor` of shape `(rows, width)`):
-                Where each of its positions stands; from `length` on they are computed but not stored.
+                Where each of its positions stands; one that is not from 0 to `length` is computed but not stored.
             length (`int`): Columns that are attended to.
+            beside (`int`, *optional*, defaults to 0):
+                More columns, from `extent` on, for what is only tried out. What may attend to what is then for the
+                attention mask to say.
 
         Raises:
             ValueError: If nothing is stored yet, or `length` is more than there is room for.
@@ -152,35 +153,21 @@ class BlockCache(DynamicCache):
             raise ValueError("`refresh` must come before the first `window` (got an empty cache)")
         if not 0 < length <= self.max_cache_len:
             raise ValueError(f"`length` must be between 1 and {self.max_cache_len} (got {length})")
-        self._place(columns.masked_fill(columns >= length, self.max_cache_len), length)
+        self.extent = max(self.extent, length)
+        self._place(columns, None, self.extent + beside if beside else length, whole=False)
 
-    def try_out(self, rows: int, width: int) -> int:
-        """
-        Makes the next forward pass compute windows beside the canvas, which replace nothing that is stored.
-
-        What they may attend to is for the attention mask to say, of shape `(rows, 1, width, stored + width)`.
-
-        Args:
-            rows (`int`): Rows of the batch.
-            width (`int`): Positions of all windows of a row.
-
-        Returns:
-            `int`: Columns that stand before those of the windows.
-
-        Raises:
-            ValueError: If there is no room for them.
-        """
-        if width > self.max_drafts:
-            raise ValueError(f"`width` must be at most {self.max_drafts} (got {width})")
-        stored = self.max_cache_len + 1
+    def _place(self, columns: torch.Tensor, rows: torch.Tensor | None, length: int, whole: bool) -> None:
         layer: Any = self.layers[0]
-        self._place(torch.arange(stored, stored + width, device=layer.device).expand(rows, -1), stored + width)
-        return stored
-
-    def _place(self, columns: torch.Tensor, length: int) -> None:
-        first = torch.arange(len(columns), device=columns.device) * (self.max_cache_len + 1 + self.max_drafts)
-        index = (first[:, None] + columns).flatten()
-        layer: Any
+        allocated = layer.allocated
+        if length >= allocated:
+            # Half as much again, so that a canvas that comes into sight block by block is seldom copied.
+            allocated = length + 1 + (length // 2 if allocated else 0)
+        rows = torch.arange(len(columns), device=columns.device) if rows is None else rows
+        stored = (columns + 1).masked_fill((columns < 0) | (columns >= length), 0)
+        index = (rows[:, None] * allocated + stored).flatten()
         for layer in self.layers:
-            layer.index = index
-            layer.show(length)
+            if allocated > layer.allocated:
+                layer.grow(allocated)
+            layer.index, layer.whole, layer.length = index, whole, length
+            if layer.is_initialized:
+                layer.show(length)

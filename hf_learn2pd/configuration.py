@@ -86,6 +86,7 @@ class DiffusionGenerationConfig(GenerationConfig):
         self.verify = kwargs.pop("verify", None)
         self.max_draft_length = kwargs.pop("max_draft_length", None)
         self.block_cache = kwargs.pop("block_cache", None)
+        self.suffix_length = kwargs.pop("suffix_length", None)
         self.refresh_every = kwargs.pop("refresh_every", None)
         self.end_of_text = kwargs.pop("end_of_text", "accepted")
         self.logits_eos_inf = kwargs.pop("logits_eos_inf", None)
@@ -116,7 +117,7 @@ class DiffusionGenerationConfig(GenerationConfig):
         ends = ("accepted", "cut", "predicted")
         self._check("end_of_text", lambda value: value in ends, f"one of {', '.join(ends)} or None")
         self._check("block_schedule", lambda value: value == "adablock", "adablock, a schedule or None")
-        self._check("block_cache", lambda value: value in ("prefix", "dual"), "prefix, dual or None")
+        self._check("block_cache", lambda value: value in ("prefix", "dual", "local"), "prefix, dual, local or None")
         if self.refresh_every is not None and self.block_cache is None:
             raise ValueError(f"`refresh_every` must be None without a `block_cache` (got {self.refresh_every})")
         if self.verify:

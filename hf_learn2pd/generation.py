@@ -22,12 +22,14 @@ from transformers.utils import ModelOutput
 from .blocks import AdaBlock, FixedBlocks
 from .canvas import Canvas
 from .configuration import DiffusionGenerationConfig
-from .denoiser import Denoiser
-from .drafting import DraftingDenoiser, as_drafter
 from .filter import UnmaskingFilter
+from .loop import denoise
+from .passes import PASS_POLICIES, Drafts, FullCanvas, PassPolicy, Setting, as_drafter
+from .prediction import Memory
+from .reader import Reader
 from .special_tokens import SpecialTokens
-from .stopping import EndOfTextCriteria, stopped_at
-from .unmasking import BlockPrediction, LowConfidence, UnmaskingStrategy, most_confident, resolve_strategy
+from .stopping import EndOfTextCriteria, Stop, stopped_at
+from .unmasking import LowConfidence, UnmaskingStrategy, resolve_strategy
 
 __all__ = ["DiffusionGenerationMixin", "DiffusionGenerationOutput"]
 
@@ -289,56 +291,44 @@ def _denoise(
         input_ids,
         attention_mask,
         max_new_tokens,
-        schedule,
+        schedule.widest(max_new_tokens),
         config.steps,
         special_tokens,
         generator,
-        config.refresh_every,
+        config.suffix_length,
     )
-    options: dict[str, Any] = {
-        "logits_processor": logits_processor,
-        "do_sample": bool(config.do_sample),
-        "generator": generator,
-        "cfg_scale": config.cfg_scale,
-        "predict_end_of_text": config.end_of_text == "predicted",
-        "block_cache": config.block_cache,
-        "needs": strategy.needs,
-    }
+    memory = Memory(batch_size)
+    policy: PassPolicy = FullCanvas()
+    if config.block_cache is not None:
+        policy = PASS_POLICIES[config.block_cache](config.refresh_every)
+    keeps_suffix = policy.keeps_suffix
+    rescore = strategy.rescore if strategy.rescores else None
+    needs = strategy.needs
     if config.verify:
-        window = model.logits_shift + (max_new_tokens if config.block_cache == "prefix" else canvas.block_length)
-        options |= {"max_draft_length": config.max_draft_length, "batch_size": batch_size, "window": window}
-        denoiser: Denoiser = DraftingDenoiser(model, special_tokens, drafter=as_drafter(strategy), **options)
-        strategy = LowConfidence()
-    else:
-        denoiser = Denoiser(model, special_tokens, rescore=strategy.rescore if strategy.rescores else None, **options)
-    end_of_text = EndOfTextCriteria(config.end_of_text, special_tokens)
+        policy, strategy = Drafts(policy, as_drafter(strategy), config.max_draft_length), LowConfidence()
+    policy = policy.begin(canvas, Setting(model.config, model.logits_shift, 2 if config.cfg_scale else 1))
+    reader = Reader(
+        model,
+        special_tokens,
+        memory,
+        logits_processor=logits_processor,
+        do_sample=bool(config.do_sample),
+        generator=generator,
+        cfg_scale=config.cfg_scale,
+        scan=config.end_of_text == "predicted",
+        needs=needs,
+        rescore=rescore,
+    )
+    stop = Stop(EndOfTextCriteria(config.end_of_text, special_tokens), strategy, keeps_suffix)
     # transformers adds criteria for what the canvas and `end_of_text` already settle.
     builtin = (EosTokenCriteria, MaxLengthCriteria)
     criteria = StoppingCriteriaList(each for each in stopping_criteria if not isinstance(each, builtin))
+    watchers = []
+    if criteria or streamer is not None:
+        watchers.append(lambda canvas, _, *ends: _at_block_ends(canvas, criteria, streamer, *ends))
 
     # 2. Denoise
-    while len(canvas.rows):
-        # 2.a Predict
-        prediction = denoiser(canvas)
-        # 2.b Choose
-        chosen = _choose(strategy, prediction)
-        # 2.c Unmask
-        canvas.unmask(prediction.tokens, chosen)
-        # 2.d Cut
-        if config.end_of_text in ("cut", "predicted"):
-            trusted = chosen if config.end_of_text == "cut" else strategy.accept(prediction) & prediction.masked
-            canvas.cut(end_of_text.cut_at(prediction, canvas.columns, trusted))
-        # 2.e Stop
-        # What lies before a block is unmasked and has no end, or the row would have left.
-        text_end = end_of_text.text_end(canvas.block)
-        ended = text_end <= canvas.block_length
-        complete = canvas.exhausted | ended
-        text_end = torch.where(ended, canvas.block_start + text_end, canvas.end)
-        if criteria or streamer is not None:
-            complete, text_end = _at_block_ends(canvas, criteria, streamer, complete, text_end)
-        # 2.f Move on
-        canvas.next_blocks()
-        denoiser.keep(canvas.leave(complete, text_end))
+    denoise(canvas, policy, reader, strategy, schedule, stop, watchers)
 
     # 3. Pad and count
     if streamer is not None:
@@ -355,21 +345,10 @@ def _denoise(
         sequences=sequences,
         nfe=canvas.nfe,
         tokens_per_forward=(in_text & ~behind).sum(dim=-1) / canvas.nfe,
-        forward_passes=denoiser.forward_passes,
+        forward_passes=reader.forward_passes,
         unmasking_steps=canvas.unmasking_steps[:, : answer.shape[1]] if config.output_unmasking_steps else None,
-        acceptance_length=1 + denoiser.verified / canvas.nfe if isinstance(denoiser, DraftingDenoiser) else None,
+        acceptance_length=1 + policy.verified / canvas.nfe if isinstance(policy, Drafts) else None,
     )
-
-
-def _choose(strategy: UnmaskingStrategy, prediction: BlockPrediction) -> torch.Tensor:
-    """Asks the strategy; a row for which it chooses nothing gets its most confident masked position."""
-    chosen = strategy(prediction)
-    if chosen.dtype != torch.bool or chosen.shape != prediction.masked.shape:
-        wanted, got = tuple(prediction.masked.shape), f"{chosen.dtype} of shape {tuple(chosen.shape)}"
-        raise ValueError(f"`decoding` must return a bool tensor of shape {wanted} (got {got})")
-    chosen = chosen & prediction.masked
-    stuck = ~chosen.any(dim=-1)
-    return chosen | most_confident(prediction.confidence, prediction.masked, stuck.long())
 
 
 def _at_block_ends(
@@ -383,10 +362,10 @@ def _at_block_ends(
     rows = (complete | canvas.block_done).nonzero().squeeze(-1).tolist()
     complete, text_end = complete.clone(), text_end.clone()
     for row in rows:
-        start, end = int(canvas.block_start[row]), int(torch.minimum(canvas.block_end, text_end)[row])
-        stop = stopped_at(criteria, canvas.input_ids[row : row + 1], start, end)
+        start, end = int(canvas.rows.block_start[row]), int(torch.minimum(canvas.rows.block_end, text_end)[row])
+        stop = stopped_at(criteria, canvas.rows.tokens[row : row + 1], start, end)
         if stop is not None:
             complete[row], text_end[row], end = True, stop, stop
         if streamer is not None:
-            streamer.put(canvas.tokens[row, start:end].cpu())
+            streamer.put(canvas.rows.tokens[row, start:end].cpu())
     return complete, text_end

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from transformers import MaxTimeCriteria, StoppingCriteria, StoppingCriteriaList
 
+from .canvas import Canvas
 from .special_tokens import SpecialTokens
-from .unmasking import BlockPrediction
+from .unmasking import BlockPrediction, UnmaskingStrategy
 
-__all__ = ["EndOfTextCriteria", "stopped_at"]
+__all__ = ["EndOfTextCriteria", "Stop", "stopped_at"]
 
 
 class EndOfTextCriteria(StoppingCriteria):
@@ -87,6 +88,55 @@ class EndOfTextCriteria(StoppingCriteria):
             confidence, column = prediction.end_of_text.max(dim=-1)
             cut = torch.where((cut == never) & (confidence >= 0), column + 1, cut)
         return cut
+
+
+class Stop:
+    """
+    Says where the text of each row ends.
+
+    Args:
+        end_of_text ([`EndOfTextCriteria`]): The rule.
+        strategy ([`UnmaskingStrategy`]): Vouches for the tokens that `"predicted"` cuts at.
+        keeps_suffix (`bool`): Whether keys and values of what a prediction cuts off stay in sight.
+    """
+
+    def __init__(self, end_of_text: EndOfTextCriteria, strategy: UnmaskingStrategy, keeps_suffix: bool):
+        self.end_of_text = end_of_text
+        self.strategy = strategy
+        self.keeps_suffix = keeps_suffix
+
+    def cut(self, canvas: Canvas, prediction: BlockPrediction, chosen: torch.Tensor) -> None:
+        """
+        Cuts rows behind the end of their text, if the rule says so.
+
+        Args:
+            canvas ([`Canvas`]): Is shortened.
+            prediction ([`BlockPrediction`]): The step's prediction.
+            chosen (`torch.BoolTensor` of shape `(predicted, block_length)`): What has been unmasked.
+        """
+        mode = self.end_of_text.end_of_text
+        if mode not in ("cut", "predicted"):
+            return
+        trusted = chosen if mode == "cut" else self.strategy.accept(prediction) & prediction.masked
+        columns = canvas.columns[prediction.canvas_rows]
+        canvas.cut(prediction.canvas_rows, self.end_of_text.cut_at(prediction, columns, trusted))
+        if mode == "cut" or not self.keeps_suffix:
+            canvas.rows.sight = canvas.rows.end
+
+    def __call__(self, canvas: Canvas) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Finds the rows whose text is complete.
+
+        Returns:
+            `tuple[torch.BoolTensor, torch.LongTensor]`, each of shape `(rows,)`: Whether it is, and the column behind
+            the last one of the text, which is the end of the canvas where none was found.
+        """
+        rows = canvas.rows
+        # Earlier blocks are complete and hold no end-of-text, so this block alone is searched.
+        text_end = self.end_of_text.text_end(canvas.block)
+        ended = text_end <= canvas.block_length
+        finished = ended | (canvas.block_done & (rows.block_end >= rows.end))
+        return finished, torch.where(ended, rows.block_start + text_end, rows.end)
 
 
 def stopped_at(criteria: StoppingCriteriaList, input_ids: torch.Tensor, start: int, end: int) -> int | None:

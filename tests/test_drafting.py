@@ -75,7 +75,7 @@ def test_equals_the_reference(case):
 
 
 @pytest.mark.parametrize("case", STOCK, ids=lambda case: case["id"])
-@pytest.mark.parametrize("block_cache", ["prefix", "dual"])
+@pytest.mark.parametrize("block_cache", ["prefix", "dual", "local"])
 def test_equals_the_stock_loop_with_the_same_cache(case, block_cache):
     stock = golden(case, None, block_cache=block_cache)
     drafted = golden(case, None, block_cache=block_cache, verify=True)
@@ -101,7 +101,17 @@ def test_rows_are_refreshed_in_the_steps_of_the_stock_loop(steps):
 
 DRAFTERS = st.sampled_from([LowConfidence(), Threshold(0.01), "learn2pd"])
 EXTRAS = st.sampled_from([{}, {"steps": 11}, {"cfg_scale": 0.5}])
-CACHES = st.sampled_from([{}, {"block_cache": "dual"}, {"block_cache": "prefix", "refresh_every": 3}])
+CACHES = st.sampled_from(
+    [
+        {},
+        {"suffix_length": 4},
+        {"block_cache": "dual"},
+        {"block_cache": "prefix", "refresh_every": 3},
+        {"block_cache": "dual", "suffix_length": 4},
+        {"block_cache": "local"},
+        {"block_cache": "local", "suffix_length": 2, "refresh_every": 4},
+    ]
+)
 
 
 @given(PROMPTS, DRAFTERS, st.one_of(FIXED, ADAPTIVE), ENDS, CACHES, st.integers(0, 3), st.integers(1, 9), EXTRAS)

@@ -29,9 +29,10 @@ ENDS = st.sampled_from([407, 115, EOT])
 CACHES = st.one_of(
     st.just({}),
     st.fixed_dictionaries(
-        {"block_cache": st.sampled_from(["prefix", "dual"]), "refresh_every": st.sampled_from([None, 2, 5])}
+        {"block_cache": st.sampled_from(["prefix", "dual", "local"]), "refresh_every": st.sampled_from([None, 2, 5])}
     ),
 )
+SUFFIXES = st.sampled_from([None, None, 0, 3, 12])
 
 
 def generate(prompts, **options):
@@ -50,10 +51,13 @@ def generate(prompts, **options):
 
 
 @settings(max_examples=80)
-@given(PROMPTS, STRATEGY, LENGTHS, END_OF_TEXT, ENDS, st.integers(0, 5), CACHES, st.sampled_from([0.0, 0.0, 0.5]))
+@given(
+    PROMPTS, STRATEGY, LENGTHS, END_OF_TEXT, ENDS, st.integers(0, 5), CACHES, SUFFIXES, st.sampled_from([0.0, 0.0, 0.5])
+)
 def test_row_does_not_depend_on_batch_mates_nor_on_padding(
-    prompts, decoding, lengths, end_of_text, eos, padding, cache, cfg_scale
+    prompts, decoding, lengths, end_of_text, eos, padding, cache, suffix, cfg_scale
 ):
+    cache = cache | {"suffix_length": suffix}
     options = {"decoding": decoding, "end_of_text": end_of_text, "eos_token_id": eos, "cfg_scale": cfg_scale}
     options |= lengths | cache
     width, together = generate(prompts, extra_padding=padding, **options)
@@ -89,9 +93,9 @@ def test_shape_progress_and_prompt(prompts, decoding, lengths, end_of_text, eos,
     assert cache or len(output.forward_passes) == output.nfe.max()
 
 
-@given(PROMPTS, STRATEGY, LENGTHS, ENDS, CACHES)
-def test_accepted_gives_exactly_the_text_of_no_stop(prompts, decoding, lengths, eos, cache):
-    options = {"decoding": decoding, "eos_token_id": eos} | lengths | cache
+@given(PROMPTS, STRATEGY, LENGTHS, ENDS, CACHES, SUFFIXES)
+def test_accepted_gives_exactly_the_text_of_no_stop(prompts, decoding, lengths, eos, cache, suffix):
+    options = {"decoding": decoding, "eos_token_id": eos, "suffix_length": suffix} | lengths | cache
     width, stopped = generate(prompts, end_of_text="accepted", **options)
     _, unstopped = generate(prompts, end_of_text=None, **options)
     for row in range(len(prompts)):
@@ -131,12 +135,12 @@ def test_steps_bound_the_forward_passes(prompts, lengths, steps):
     assert output.nfe.max() <= max(steps, blocks) + blocks
 
 
-@given(PROMPTS, STRATEGY, LENGTHS, END_OF_TEXT, ENDS, st.sampled_from(["prefix", "dual"]))
-def test_a_cache_refreshed_in_every_step_is_no_cache(prompts, decoding, lengths, end_of_text, eos, block_cache):
+@given(PROMPTS, STRATEGY, LENGTHS, END_OF_TEXT, ENDS, st.sampled_from(["prefix", "dual", "local"]), SUFFIXES)
+def test_a_cache_refreshed_in_every_step_is_no_cache(prompts, decoding, lengths, end_of_text, eos, block_cache, suffix):
     if end_of_text == "predicted":
         # With a cache, the end of the text is looked for in the block only.
         end_of_text = "cut"
-    options = {"decoding": decoding, "end_of_text": end_of_text, "eos_token_id": eos} | lengths
+    options = {"decoding": decoding, "end_of_text": end_of_text, "eos_token_id": eos, "suffix_length": suffix} | lengths
     _, cached = generate(prompts, block_cache=block_cache, refresh_every=1, **options)
     _, plain = generate(prompts, **options)
     assert cached.forward_passes == plain.forward_passes

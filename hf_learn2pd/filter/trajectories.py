@@ -17,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import pad
 from tqdm.auto import tqdm
 
-from ..blocks import FixedBlocks
 from ..canvas import Canvas
-from ..denoiser import Denoiser
+from ..passes import FullCanvas, Setting
+from ..prediction import Memory
+from ..reader import Reader
 from ..special_tokens import SpecialTokens
 from ..unmasking import UnmaskingStrategy, most_confident
 from .features import FIELDS
@@ -102,20 +103,23 @@ def replay(
         [`Trajectories`]
     """
     special_tokens = SpecialTokens.of(model.generation_config, model.config, prompt_ids.device)
-    canvas = Canvas(prompt_ids, attention_mask, answer_ids.shape[1], FixedBlocks(block_length), None, special_tokens)
-    denoiser = Denoiser(model, special_tokens, needs=frozenset(FIELDS.values()))
+    canvas = Canvas(
+        prompt_ids, attention_mask, answer_ids.shape[1], min(block_length, answer_ids.shape[1]), None, special_tokens
+    )
+    reader = Reader(model, special_tokens, Memory(len(prompt_ids)), needs=frozenset(FIELDS.values()))
+    passes = FullCanvas().begin(canvas, Setting(model.config, model.logits_shift, 1))
     if policy is not None:
         policy = policy.prepare(len(prompt_ids), block_length, prompt_ids.device)
-    last = torch.full_like(canvas.end, answer_ids.shape[1] - 1)
+    last = torch.full_like(canvas.ends, answer_ids.shape[1] - 1)
     if stop_at_end_of_text:
         is_end = torch.isin(answer_ids, special_tokens.eos)
         last = torch.where(is_end.any(dim=-1), is_end.long().argmax(dim=-1), last)
     parts = []
-    while len(canvas.rows):
-        prediction = denoiser(canvas)
+    while len(canvas):
+        prediction = reader(canvas, passes.plan(canvas))
         index = prediction.positions.clamp(max=answer_ids.shape[1] - 1)
         expected = answer_ids[prediction.rows].gather(1, index)
-        correct = (prediction.tokens == expected) & canvas.in_block
+        correct = (prediction.tokens == expected) & prediction.in_block
         values = {field.name: getattr(prediction, field.name, correct) for field in fields(Trajectories)}
         parts.append(Trajectories(**values))
         right = prediction.masked & correct
@@ -124,11 +128,14 @@ def replay(
         else:
             right &= policy(prediction)
             filled = most_confident(prediction.confidence, prediction.masked, torch.ones_like(prediction.rows))
-        canvas.unmask(expected, torch.where(right.any(dim=-1, keepdim=True), right, filled))
-        in_last = canvas.block_end - canvas.prompt_length > last[canvas.rows]
+        canvas.unmask(prediction.canvas_rows, expected, torch.where(right.any(dim=-1, keepdim=True), right, filled))
+        in_last = canvas.rows.block_end - canvas.prompt_length > last[canvas.rows.batch]
         complete = canvas.block_done & in_last
-        canvas.next_blocks()
-        denoiser.keep(canvas.leave(complete, canvas.end))
+        canvas.advance()
+        leaving, *numbers = torch.cat((complete.sum(dim=0, keepdim=True), passes.measure(canvas, complete))).tolist()
+        kept = canvas.leave(complete, canvas.rows.end, leaving)
+        passes.update(numbers, kept)
+        reader.memory.select(kept)
     return Trajectories.cat(parts)
 
 

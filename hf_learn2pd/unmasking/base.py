@@ -2,7 +2,7 @@
 """What every unmasking strategy reads and returns."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
@@ -50,6 +50,8 @@ class BlockPrediction:
         end_of_text (`torch.FloatTensor` of shape `(rows, length)`, *optional*):
             Over the whole canvas, the confidence of every masked position at which end-of-text is predicted, and -1
             elsewhere. Only with `end_of_text="predicted"`.
+        canvas_rows (`torch.LongTensor` of shape `(rows,)`, *optional*):
+            Index of each row among those that have not finished; set by the denoising loop, which alone needs it.
     """
 
     tokens: torch.Tensor
@@ -66,6 +68,12 @@ class BlockPrediction:
     repeats: torch.Tensor | None = None
     divergence: torch.Tensor | None = None
     end_of_text: torch.Tensor | None = None
+    canvas_rows: torch.Tensor | None = None
+
+    def select(self, rows: torch.Tensor) -> Self:
+        """Keeps the rows with the given indices."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: each[rows] for name, each in values.items() if isinstance(each, torch.Tensor)})
 
 
 class UnmaskingStrategy(ABC):

@@ -1,0 +1,28 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""Pass policies: one short file per policy."""
+
+from .base import ForwardPass, PassPolicy, Setting, Spans
+from .drafts import Drafts, as_drafter
+from .dual_cache import DualCache
+from .full_canvas import FullCanvas
+from .neighbour_cache import NeighbourCache
+from .prefix_cache import PrefixCache
+from .windows import Windows
+
+__all__ = [
+    "PASS_POLICIES",
+    "Drafts",
+    "DualCache",
+    "ForwardPass",
+    "FullCanvas",
+    "NeighbourCache",
+    "PassPolicy",
+    "PrefixCache",
+    "Setting",
+    "Spans",
+    "Windows",
+    "as_drafter",
+]
+
+# By the name that `generate(block_cache=...)` takes.
+PASS_POLICIES: dict[str, type[Windows]] = {"prefix": PrefixCache, "dual": DualCache, "local": NeighbourCache}

@@ -1,0 +1,222 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""What the model says: a planned forward pass in, a prediction of each row's block out."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import LogitsProcessorList
+
+from .canvas import Canvas
+from .compatibility import cache_argument
+from .passes import ForwardPass
+from .prediction import Memory
+from .special_tokens import SpecialTokens
+from .unmasking import BlockPrediction
+
+__all__ = ["Reader"]
+
+
+class Reader:
+    r"""
+    The only place that calls the model. Turns the logits of each row's block into tokens and confidences.
+
+    Only the block reaches the LM head, so no tensor of canvas length times vocabulary ever exists. The softmax is in
+    float32. Guidance follows LLaDA: a second half of the batch has its prompt masked, and
+    `logits = unconditional + (cfg_scale + 1) * (conditional - unconditional)`.
+    Source: https://huggingface.co/papers/2502.09992.
+
+    Args:
+        model ([`DiffusionGenerationMixin`]): A model with a decoder and an LM head.
+        special_tokens ([`SpecialTokens`]): Which ids are never predicted, or never confident.
+        memory ([`Memory`]): What rows predicted before.
+        logits_processor (`LogitsProcessorList`, *optional*): Applied position by position before a token is picked.
+        do_sample (`bool`, *optional*, defaults to `False`):
+            Whether to sample tokens; otherwise the most probable is taken.
+        generator (`torch.Generator`, *optional*): Source of randomness for sampling.
+        cfg_scale (`float`, *optional*, defaults to 0.0): Strength of classifier-free guidance; 0 for none.
+        scan (`bool`, *optional*, defaults to `False`):
+            Whether to look for predicted end-of-text tokens: in all a pass computes, or with a cache in the block.
+        needs (`frozenset[str]`, *optional*, defaults to nothing): Optional fields of [`BlockPrediction`] to compute.
+        rescore (`Callable`, *optional*): See [`UnmaskingStrategy.rescore`].
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        special_tokens: SpecialTokens,
+        memory: Memory,
+        logits_processor: LogitsProcessorList | None = None,
+        do_sample: bool = False,
+        generator: torch.Generator | None = None,
+        cfg_scale: float = 0.0,
+        scan: bool = False,
+        needs: frozenset[str] = frozenset(),
+        rescore: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None,
+    ):
+        self.config = model.config
+        self.dtype = model.dtype
+        self.decoder, self.head = model.denoising_modules()
+        self.cache_argument = cache_argument(self.decoder.forward) or ""
+        self.logits_shift = model.logits_shift
+        self.special_tokens = special_tokens
+        self.memory = memory
+        self.logits_processor = logits_processor
+        self.do_sample = do_sample
+        self.generator = generator
+        self.cfg_scale = cfg_scale
+        self.scan = scan
+        self.needs = needs
+        self.rescore = rescore
+        self.forward_passes: list[tuple[str, int, int, int]] = []
+
+    def __call__(self, canvas: Canvas, step: ForwardPass) -> BlockPrediction:
+        """
+        Runs a pass and reads what it predicts.
+
+        Args:
+            canvas ([`Canvas`]): The rows that have not finished.
+            step ([`ForwardPass`]): What to compute.
+
+        Returns:
+            [`BlockPrediction`]: Of the rows, or states of rows, that the pass predicts.
+        """
+        hidden = self._run(canvas, step)
+        rows, state = step.rows, canvas.rows
+        masked = canvas.masked[rows] if step.masked is None else step.masked
+        in_block, begins = canvas.in_block[rows], state.step_in_block[rows] == 0
+        logits = self._logits(hidden, step.places, step.at)
+        if self.rescore is not None:
+            logits, memory = self.rescore(logits, self.memory.recall("memory", logits, rows, begins, 0.0), masked)
+            self.memory.store("memory", memory, rows)
+        tokens = self._pick(logits, step.ids[step.places])
+        logits, total = self._measured(logits)
+        confidence = (logits.gather(-1, tokens[..., None]).squeeze(-1) - total).exp().masked_fill(~in_block, 0.0)
+        positions = canvas.columns[rows] - canvas.prompt_length
+        return BlockPrediction(
+            tokens=tokens,
+            confidence=confidence,
+            masked=masked,
+            scheduled=canvas.scheduled()[rows, 0],
+            positions=positions,
+            rows=state.batch[rows],
+            canvas_rows=rows,
+            noise=canvas.noise[positions],
+            in_block=in_block,
+            vocab_size=self.config.vocab_size,
+            end_of_text=self._scan(hidden, canvas, step, tokens, confidence, masked) if self.scan else None,
+            **self._needed(logits, total, tokens, rows, begins),
+        )
+
+    def _run(self, canvas: Canvas, step: ForwardPass) -> torch.Tensor:
+        """Calls the decoder, with guidance on twice the rows; returns hidden states `(forwarded, width, hidden_size)`."""
+        ids, columns, visible = step.ids, step.columns, step.visible
+        padding = canvas.rows.padding
+        positions = columns if padding is None else (columns - padding[step.forwarded, None]).clamp(min=0)
+        forwarded, targets, count = step.forwarded, step.targets, len(canvas)
+        if self.cfg_scale > 0.0:
+            unconditional = ids.masked_fill(columns < canvas.prompt_length, self.special_tokens.mask)
+            ids, positions = torch.cat((ids, unconditional)), positions.repeat(2, 1)
+            visible = None if visible is None else torch.cat((visible, visible))
+            targets = None if targets is None else targets.repeat(2, 1)
+            forwarded, count = torch.cat((forwarded, forwarded + count)), 2 * count
+        cache: dict[str, Any] = {"use_cache": False}
+        if step.cache is not None:
+            cache = {"use_cache": True, self.cache_argument: step.cache}
+            if step.stored:
+                step.cache.window(targets, step.stored, step.beside)
+            else:
+                step.cache.refresh(targets, None if len(forwarded) == count else forwarded)
+        self.forward_passes.append((step.kind, len(ids) * step.states, ids.shape[1] // step.states, step.cached))
+        return self.decoder(
+            input_ids=ids, attention_mask=self._attention_mask(visible), position_ids=positions, **cache
+        ).last_hidden_state
+
+    def _attention_mask(self, visible: torch.Tensor | None) -> torch.Tensor | None:
+        """What is visible, in the form that the model's attention takes."""
+        if visible is None:
+            return None
+        attention = self.config._attn_implementation
+        if visible.ndim == 2:
+            # transformers would look at a 2-D mask on the host, in every pass, to see whether it is needed at all.
+            return visible[:, None, None, :] if attention == "sdpa" else visible.long()
+        if attention == "sdpa":
+            return visible[:, None]
+        bias = torch.zeros(visible.shape, dtype=self.dtype, device=visible.device)
+        return bias.masked_fill(~visible, torch.finfo(self.dtype).min)[:, None]
+
+    def _logits(self, hidden: torch.Tensor, places: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        """Returns logits of positions `at` of rows `places`, `(predicted, width, vocab_size)`, in float32."""
+        if self.cfg_scale == 0.0:
+            logits = self.head(hidden[places[:, None], at]).float()
+        else:
+            both = [self.head(half[places[:, None], at]).float() for half in hidden.chunk(2)]
+            logits = both[1] + (self.cfg_scale + 1) * (both[0] - both[1])
+        return logits.index_fill_(-1, self.special_tokens.never_predicted, -torch.inf)
+
+    def _pick(self, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Picks a token for every position, `(predicted, width)`."""
+        scores = logits
+        if self.logits_processor:
+            # Processors are written for one position per row: each position becomes a row.
+            context = ids.repeat_interleave(logits.shape[1], dim=0)
+            scores = self.logits_processor(context, logits.flatten(0, 1)).view_as(logits)  # type: ignore[arg-type]
+        if self.do_sample:
+            probabilities = scores.softmax(dim=-1).flatten(0, 1)
+            return probabilities.multinomial(1, generator=self.generator).view(logits.shape[:2])
+        return scores.argmax(dim=-1)
+
+    def _measured(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits measured from the largest, and the logarithm of what they sum up to."""
+        if len(self.special_tokens.never_confident):
+            logits = logits.index_fill(-1, self.special_tokens.never_confident, -torch.inf)
+        # Probabilities close to 1 would otherwise be rounded as the logits are.
+        logits = logits - logits.amax(dim=-1, keepdim=True)
+        return logits, logits.logsumexp(dim=-1)
+
+    def _needed(
+        self, logits: torch.Tensor, total: torch.Tensor, tokens: torch.Tensor, rows: torch.Tensor, begins: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Computes the optional fields that the strategy needs."""
+        found = {}
+        if "margin" in self.needs:
+            first, second = (logits.topk(2, dim=-1).values - total[..., None]).exp().unbind(dim=-1)
+            found["margin"] = first - second
+        if "entropy" in self.needs:
+            probabilities = (logits - total[..., None]).exp()
+            found["entropy"] = torch.special.entr(probabilities).sum(dim=-1) / math.log(logits.shape[-1])
+        if "repeats" in self.needs:
+            found["repeats"] = self.memory.repeats(tokens, rows, begins)
+        if "divergence" in self.needs:
+            found["divergence"] = self.memory.divergence(logits - total[..., None], rows, begins)
+        return found
+
+    def _scan(
+        self,
+        hidden: torch.Tensor,
+        canvas: Canvas,
+        step: ForwardPass,
+        tokens: torch.Tensor,
+        confidence: torch.Tensor,
+        masked: torch.Tensor,
+    ) -> torch.Tensor:
+        """Returns `BlockPrediction.end_of_text`; in chunks of a block, so that memory does not grow with the canvas."""
+        eos, state, rows = self.special_tokens.eos, canvas.rows, step.rows
+        found = confidence.new_full((len(rows), state.tokens.shape[1]), -1.0)
+        if step.cache is None and step.targets is not None:
+            width = step.columns.shape[1]
+            for first in range(0, width, canvas.block_length):
+                place = torch.arange(first, min(first + canvas.block_length, width), device=hidden.device)
+                columns = step.columns[:, place]
+                # The entry of the column at which this one is predicted.
+                at = (place - self.logits_shift).clamp(min=0).expand_as(columns)
+                logits = self._logits(hidden, step.places, at)
+                picked = logits.argmax(dim=-1)
+                logits, total = self._measured(logits)
+                sure = (logits.gather(-1, picked[..., None]).squeeze(-1) - total).exp()
+                ends = torch.isin(picked, eos) & (state.tokens.gather(1, columns) == self.special_tokens.mask)
+                ends &= (columns >= canvas.prompt_length) & (step.targets[:, place] >= 0)
+                found.scatter_reduce_(1, columns, sure.masked_fill(~ends, -1.0), "amax")
+        ends = masked & torch.isin(tokens, eos)
+        return found.scatter_(1, canvas.columns[rows], confidence.masked_fill(~ends, -1.0))

@@ -1,0 +1,47 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""The rows of a canvas that have not finished."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+
+__all__ = ["Rows"]
+
+
+@dataclass
+class Rows:
+    """
+    What a row takes along when others leave the batch. All tensors have one entry per row.
+
+    Args:
+        batch (`torch.LongTensor` of shape `(rows,)`): Index of each row in the batch given to `generate`.
+        tokens (`torch.LongTensor` of shape `(rows, columns)`): Prompt, answer, and a block of spare columns.
+        steps (`torch.LongTensor` of shape `(rows, columns)`): Pass in which a token was unmasked; -1 if in none.
+        passes (`torch.LongTensor` of shape `(rows,)`): Forward passes so far.
+        padding (`torch.LongTensor` of shape `(rows,)`, *optional*): Columns of left padding; None if no row has any.
+        end (`torch.LongTensor` of shape `(rows,)`): The column behind the last one that is denoised.
+        sight (`torch.LongTensor` of shape `(rows,)`):
+            The column behind the last one that is attended to; right of `end` while a cache keeps what was cut.
+        block_start, block_end (`torch.LongTensor` of shape `(rows,)`): First column of the block, and behind its last.
+        step_in_block (`torch.LongTensor` of shape `(rows,)`): Denoising steps that the block has had.
+        steps_of_block, tokens_of_block (`torch.LongTensor` of shape `(rows,)`): The block's share in the schedule.
+    """
+
+    batch: torch.Tensor
+    tokens: torch.Tensor
+    steps: torch.Tensor
+    passes: torch.Tensor
+    padding: torch.Tensor | None
+    end: torch.Tensor
+    sight: torch.Tensor
+    block_start: torch.Tensor
+    block_end: torch.Tensor
+    step_in_block: torch.Tensor
+    steps_of_block: torch.Tensor
+    tokens_of_block: torch.Tensor
+
+    def select(self, kept: torch.Tensor) -> Self:
+        """Keeps the rows with the given indices."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: None if value is None else value[kept] for name, value in values.items()})
