@@ -98,7 +98,7 @@ class BlockCache(DynamicCache):
 
     ```python
     >>> cache = BlockCache(model.config, max_cache_len=canvas.shape[1])
-    >>> cache.refresh(columns)
+    >>> cache.refresh(columns, canvas.shape[1])
     >>> model(canvas, position_ids=columns, cache=cache)
     >>> cache.window(columns[:, 32:64], canvas.shape[1])
     >>> model(canvas[:, 32:64], position_ids=columns[:, 32:64], cache=cache)
@@ -120,17 +120,17 @@ class BlockCache(DynamicCache):
         layer: Any = self.layers[0]
         return len(layer.keys) if layer.is_initialized else 0
 
-    def refresh(self, columns: torch.Tensor, rows: torch.Tensor | None = None) -> None:
+    def refresh(self, columns: torch.Tensor, length: int, rows: torch.Tensor | None = None) -> None:
         """
         Makes the next forward pass compute, and store, all that rows have in sight; they attend to nothing else.
 
         Args:
             columns (`torch.LongTensor` of shape `(num_rows, width)`):
-                Where each position stands; a column that is below 0 is not stored. None lies more than one behind the
-                number of positions.
+                Where each position stands; one that is not from 0 to `length` is computed but not stored.
+            length (`int`): Columns that are in use afterwards, at least.
             rows (`torch.LongTensor` of shape `(num_rows,)`, *optional*): The rows it is given; all when None.
         """
-        length = min(columns.shape[1] + 1, self.max_cache_len)
+        self._check(length)
         self.extent = max(self.extent, length)
         self._place(columns, rows, self.extent, whole=True)
 
@@ -151,10 +151,13 @@ class BlockCache(DynamicCache):
         """
         if not self.is_initialized:
             raise ValueError("`refresh` must come before the first `window` (got an empty cache)")
-        if not 0 < length <= self.max_cache_len:
-            raise ValueError(f"`length` must be between 1 and {self.max_cache_len} (got {length})")
+        self._check(length)
         self.extent = max(self.extent, length)
         self._place(columns, None, self.extent + beside if beside else length, whole=False)
+
+    def _check(self, length: int) -> None:
+        if not 0 < length <= self.max_cache_len:
+            raise ValueError(f"`length` must be between 1 and {self.max_cache_len} (got {length})")
 
     def _place(self, columns: torch.Tensor, rows: torch.Tensor | None, length: int, whole: bool) -> None:
         layer: Any = self.layers[0]

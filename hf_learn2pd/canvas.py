@@ -26,6 +26,9 @@ class Canvas:
         special_tokens ([`SpecialTokens`]): The mask token, and the one behind the end of a row in `sequences`.
         generator (`torch.Generator`, *optional*): Source of the noise for random orders.
         suffix_length (`int`, *optional*): Masked columns right of the block that are in sight; all if None.
+        grid (`int`, *optional*):
+            Positions of a block where blocks count from each row's first token, so that the first one to be denoised
+            holds the end of the prompt; None where they count from the end of the prompt.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Canvas:
         special_tokens: SpecialTokens,
         generator: torch.Generator | None = None,
         suffix_length: int | None = None,
+        grid: int | None = None,
     ):
         count, self.prompt_length = prompt_ids.shape
         device = prompt_ids.device
@@ -46,6 +50,7 @@ class Canvas:
         self.block_length = block_length
         self.scheduled_steps = max_new_tokens if steps is None else steps
         self.suffix_length = suffix_length
+        self.grid = grid
         self.limit = limit = self.prompt_length + max_new_tokens
 
         self.sequences = prompt_ids.new_full((count, limit), special_tokens.pad)
@@ -155,7 +160,11 @@ class Canvas:
         state, done = self.rows, self.block_done
         state.block_start = torch.where(done, state.block_end, state.block_start)
         state.step_in_block = state.step_in_block.masked_fill(done, 0)
-        self.end_blocks(self.block_length, done)
+        length: int | torch.Tensor = self.block_length
+        if self.grid is not None:
+            first = 0 if state.padding is None else state.padding
+            length = self.grid - (state.block_start - first) % self.grid
+        self.end_blocks(length, done)
 
     def end_blocks(self, length: int | torch.Tensor, changed: torch.Tensor) -> None:
         """

@@ -24,7 +24,7 @@ from .canvas import Canvas
 from .configuration import DiffusionGenerationConfig
 from .filter import UnmaskingFilter
 from .loop import denoise
-from .passes import PASS_POLICIES, Drafts, FullCanvas, PassPolicy, Setting, as_drafter
+from .passes import PASS_POLICIES, BlockCausal, Drafts, FullCanvas, PassPolicy, Setting, as_drafter
 from .prediction import Memory
 from .reader import Reader
 from .special_tokens import SpecialTokens
@@ -77,6 +77,8 @@ class DiffusionGenerationMixin(GenerationMixin):
     # Columns to the left at which a token is predicted; 1 for models made from autoregressive ones, such as Dream.
     logits_shift = 0
     takes_block_cache = True
+    # Whether a block sees only what is before it and itself, as the model was trained.
+    block_causal = False
 
     def denoising_modules(self) -> tuple[Any, Any]:
         """The decoder, which gives hidden states, and the head that makes logits of them."""
@@ -296,11 +298,14 @@ def _denoise(
         special_tokens,
         generator,
         config.suffix_length,
+        config.block_length if model.block_causal else None,
     )
     memory = Memory(batch_size)
     policy: PassPolicy = FullCanvas()
     if config.block_cache is not None:
         policy = PASS_POLICIES[config.block_cache](config.refresh_every)
+    elif model.block_causal:
+        policy = BlockCausal()
     keeps_suffix = policy.keeps_suffix
     rescore = strategy.rescore if strategy.rescores else None
     needs = strategy.needs

@@ -124,10 +124,10 @@ class Reader:
         cache: dict[str, Any] = {"use_cache": False}
         if step.cache is not None:
             cache = {"use_cache": True, self.cache_argument: step.cache}
-            if step.stored:
-                step.cache.window(targets, step.stored, step.beside)
+            if step.whole:
+                step.cache.refresh(targets, step.stored, None if len(forwarded) == count else forwarded)
             else:
-                step.cache.refresh(targets, None if len(forwarded) == count else forwarded)
+                step.cache.window(targets, step.stored, step.beside)
         self.forward_passes.append((step.kind, len(ids) * step.states, ids.shape[1] // step.states, step.cached))
         return self.decoder(
             input_ids=ids, attention_mask=self._attention_mask(visible), position_ids=positions, **cache

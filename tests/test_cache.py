@@ -29,7 +29,7 @@ def forward(model, ids, positions, cache, mask=None):
 @pytest.fixture
 def filled(tiny_llada):
     cache = BlockCache(tiny_llada.config, max_cache_len=8)
-    cache.refresh(COLUMNS)
+    cache.refresh(COLUMNS, 8)
     return cache, forward(tiny_llada, CANVAS, COLUMNS, cache)
 
 
@@ -70,7 +70,7 @@ def test_positions_behind_the_canvas_are_not_stored(tiny_llada, filled):
 def test_some_rows_are_refreshed_while_the_others_stay(tiny_llada, filled):
     cache, _ = filled
     before = cache.layers[2].keys.clone()
-    cache.refresh(COLUMNS[:1], torch.tensor([1]))
+    cache.refresh(COLUMNS[:1], 8, torch.tensor([1]))
     assert cache.get_mask_sizes(8, 0) == (8, 0)
     forward(tiny_llada, CANVAS[:1], COLUMNS[:1], cache)
     torch.testing.assert_close(cache.layers[2].keys, before[[0, 0]])
@@ -94,7 +94,7 @@ def test_crop_and_reset(tiny_llada, filled):
     assert cache.get_seq_length() == 5 and cache.layers[0].values.shape[-2] == 5
     cache.reset()
     assert cache.get_seq_length() == 0 and cache.batch_size == 0
-    cache.refresh(COLUMNS)
+    cache.refresh(COLUMNS, 8)
     torch.testing.assert_close(forward(tiny_llada, CANVAS, COLUMNS, cache), whole)
     assert cache.get_seq_length() == 8
 

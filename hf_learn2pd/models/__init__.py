@@ -4,6 +4,7 @@
 from .dream import DreamConfig, DreamForMaskedDiffusion
 from .llada import LladaConfig, LladaForMaskedDiffusion
 from .llada_moe import LladaMoeConfig, LladaMoeForMaskedDiffusion
+from .sdar import SdarConfig, SdarForMaskedDiffusion
 
 __all__ = [
     "DreamConfig",
@@ -12,4 +13,6 @@ __all__ = [
     "LladaForMaskedDiffusion",
     "LladaMoeConfig",
     "LladaMoeForMaskedDiffusion",
+    "SdarConfig",
+    "SdarForMaskedDiffusion",
 ]

@@ -2,6 +2,7 @@
 """Pass policies: one short file per policy."""
 
 from .base import ForwardPass, PassPolicy, Setting, Spans
+from .block_causal import BlockCausal
 from .drafts import Drafts, as_drafter
 from .dual_cache import DualCache
 from .full_canvas import FullCanvas
@@ -11,6 +12,7 @@ from .windows import Windows
 
 __all__ = [
     "PASS_POLICIES",
+    "BlockCausal",
     "Drafts",
     "DualCache",
     "ForwardPass",

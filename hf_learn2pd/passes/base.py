@@ -38,8 +38,9 @@ class ForwardPass:
         cache ([`BlockCache`], *optional*): Where keys and values are kept; nowhere if None.
         targets (`torch.LongTensor` of shape `(forwarded, width)`, *optional*):
             Where in the cache they are stored; -1 for what is stored nowhere, or is no column of its row.
-        stored (`int`, *optional*, defaults to 0):
-            Columns of the cache that are attended to; 0 if the pass attends to what it computes itself.
+        stored (`int`, *optional*, defaults to 0): Columns of the cache that hold something after the pass.
+        whole (`bool`, *optional*, defaults to `True`):
+            Whether the pass attends to what it computes itself and to nothing else; otherwise to all that is stored.
         beside (`int`, *optional*, defaults to 0): Columns of the cache beside these, for states that are tried out.
         cached (`int`, *optional*, defaults to 0): Columns that the pass does not compute anew; reported to the user.
         states (`int`, *optional*, defaults to 1): States of a row that stand side by side in the pass.
@@ -57,6 +58,7 @@ class ForwardPass:
     cache: BlockCache | None = None
     targets: torch.Tensor | None = None
     stored: int = 0
+    whole: bool = True
     beside: int = 0
     cached: int = 0
     states: int = 1

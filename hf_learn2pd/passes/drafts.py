@@ -75,7 +75,7 @@ class Drafts(PassPolicy):
 
     def plan(self, canvas: Canvas) -> ForwardPass:
         step = self.policy.plan(canvas)
-        self.drafting = step.cache is None or step.stored > 0
+        self.drafting = step.cache is None or not step.whole
         if not self.drafting:
             return step
         rows, masked = step.rows, canvas.masked[step.rows]
@@ -100,12 +100,12 @@ class Drafts(PassPolicy):
         self.before, self.moves, self.number = before[:, :states], moves[:, :states], number[:states]
         self.filled = self.available[:, None] & (self.rank[:, None] < self.before[..., None])
         shape = self.number.expand(len(rows), -1)
-        if step.stored:
+        if step.cache is not None:
             # Side by side every row has as many.
             self.flat = torch.arange(shape.numel(), device=rows.device).view(shape.shape)
         else:
             self.flat = (self.limit.cumsum(dim=0) - self.limit)[:, None] + self.number
-        exists = torch.ones_like(shape, dtype=torch.bool) if step.stored else self.number < self.limit[:, None]
+        exists = torch.ones_like(shape, dtype=torch.bool) if step.cache is not None else self.number < self.limit[:, None]
         row, state = exists.nonzero(as_tuple=True)
         columns = (step.at + self.logits_shift).clamp(max=step.ids.shape[1])
         columns = columns[row].masked_fill(~self.filled[row, state], step.ids.shape[1])
@@ -114,7 +114,7 @@ class Drafts(PassPolicy):
         drafted = replace(
             step, rows=rows[row], at=step.at[row], masked=masked[row] & ~self.filled[row, state], ids=ids
         )
-        return self._beside(drafted, step, states, state) if step.stored else self._beneath(drafted, step, row)
+        return self._beside(drafted, step, states, state) if step.cache is not None else self._beneath(drafted, step, row)
 
     def _beneath(self, drafted: ForwardPass, step: ForwardPass, row: torch.Tensor) -> ForwardPass:
         """Each state is a row of the model's batch."""

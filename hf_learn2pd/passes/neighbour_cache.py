@@ -54,7 +54,7 @@ class NeighbourCache(Windows):
     def plan(self, canvas: Canvas) -> ForwardPass:
         step = super().plan(canvas)
         rows, computed = step.rows, canvas.reach[step.rows]
-        if step.stored:
+        if not step.whole:
             computed = torch.maximum(self.last_reach[rows], computed)
             age = self.age[rows] + 1
         else:

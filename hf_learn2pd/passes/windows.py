@@ -77,7 +77,9 @@ class Windows(PassPolicy):
     def _refresh(self, canvas: Canvas, rows: torch.Tensor) -> ForwardPass:
         canvas.rows.sight = canvas.rows.sight.index_copy(0, rows, canvas.rows.end[rows])
         step = whole(canvas, rows, self.setting.logits_shift, self.longest, self.shortest)
-        return replace(step, cache=self.cache, targets=self._slots(canvas, step.columns, rows, step.targets < 0))
+        assert step.targets is not None
+        targets = self._slots(canvas, step.columns, rows, step.targets < 0)
+        return replace(step, cache=self.cache, targets=targets, stored=self.longest + self.first_slot)
 
     def _window(self, canvas: Canvas, rows: torch.Tensor, waits: torch.Tensor) -> ForwardPass:
         spans = self.window(canvas)
@@ -98,6 +100,7 @@ class Windows(PassPolicy):
             cache=self.cache,
             targets=self._slots(canvas, columns, everyone, nowhere),
             stored=self.stored + self.first_slot,
+            whole=False,
             cached=self.cached,
         )
 

@@ -1,0 +1,68 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""SDAR on transformers' Qwen3 classes: a block sees what is before it and itself."""
+
+from typing import Any
+
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
+
+from ..generation import DiffusionGenerationMixin
+
+__all__ = ["SdarConfig", "SdarForMaskedDiffusion"]
+
+
+class SdarConfig(Qwen3Config):
+    r"""
+    Configuration of a SDAR model; field names are those of the official checkpoints, `JetLM/SDAR-8B-Chat`.
+
+    Source: https://huggingface.co/papers/2510.06303.
+
+    Args:
+        mask_token_id (`int`, *optional*, defaults to 151669):
+            Id of the mask token that the model denoises.
+        block_length (`int`, *optional*, defaults to 4):
+            Positions of a block, as the model was trained.
+        kwargs:
+            Any field of [`Qwen3Config`].
+
+    Raises:
+        ValueError: If a sliding window is asked for.
+    """
+
+    model_type = "sdar"
+    is_causal = False
+
+    pad_token_id: int | None = 151643
+    eos_token_id: int | list[int] | None = 151643
+    mask_token_id: int | None = 151669
+    block_length: int = 4
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.use_sliding_window:
+            raise ValueError("`use_sliding_window` must be False for a SDAR model here (got True)")
+        super().__post_init__(**kwargs)
+
+
+class SdarForMaskedDiffusion(DiffusionGenerationMixin, Qwen3ForCausalLM):  # type: ignore[misc]
+    r"""
+    SDAR: a masked diffusion language model that is autoregressive from block to block.
+
+    Tensors have the names of the official checkpoints, which are those of Qwen3. `generate` is
+    [`DiffusionGenerationMixin.generate`]. Source: https://huggingface.co/papers/2510.06303.
+
+    Args:
+        config ([`SdarConfig`]): The configuration.
+    """
+
+    config_class = SdarConfig
+    config: SdarConfig
+    block_causal = True
+
+    def __init__(self, config: SdarConfig):
+        super().__init__(config)
+        for layer in self.model.layers:
+            layer.self_attn.is_causal = False
+
+
+AutoConfig.register("sdar", SdarConfig)
+AutoModel.register(SdarConfig, SdarForMaskedDiffusion)
+AutoModelForCausalLM.register(SdarConfig, SdarForMaskedDiffusion)
