@@ -108,7 +108,7 @@ class BlockCache(DynamicCache):
     def __init__(self, config: PreTrainedConfig, max_cache_len: int):
         super().__init__()
         self.layer_class_to_replicate = None
-        self.max_cache_len = max_cache_len
+        self.capacity = max_cache_len
         # Columns that hold something.
         self.extent = 0
         layers: list[Any] = [_BlockCacheLayer() for _ in range(config.num_hidden_layers)]
@@ -156,8 +156,8 @@ class BlockCache(DynamicCache):
         self._place(columns, None, self.extent + beside if beside else length, whole=False)
 
     def _check(self, length: int) -> None:
-        if not 0 < length <= self.max_cache_len:
-            raise ValueError(f"`length` must be between 1 and {self.max_cache_len} (got {length})")
+        if not 0 < length <= self.capacity:
+            raise ValueError(f"`length` must be between 1 and {self.capacity} (got {length})")
 
     def _place(self, columns: torch.Tensor, rows: torch.Tensor | None, length: int, whole: bool) -> None:
         layer: Any = self.layers[0]

@@ -88,8 +88,9 @@ class Reader:
         in_block, begins = canvas.in_block[rows], state.step_in_block[rows] == 0
         logits = self._logits(hidden, step.places, step.at)
         if self.rescore is not None:
-            logits, memory = self.rescore(logits, self.memory.recall("memory", logits, rows, begins, 0.0), masked)
-            self.memory.store("memory", memory, rows)
+            before = self.memory.recall("memory", logits, rows, 0.0).masked_fill(begins[:, None, None], 0.0)
+            logits, memory = self.rescore(logits, before, masked)
+            self.memory.store("memory", memory, rows, 0.0)
         tokens = self._pick(logits, step.ids[step.places])
         logits, total = self._measured(logits)
         confidence = (logits.gather(-1, tokens[..., None]).squeeze(-1) - total).exp().masked_fill(~in_block, 0.0)
@@ -106,7 +107,8 @@ class Reader:
             in_block=in_block,
             vocab_size=self.config.vocab_size,
             end_of_text=self._scan(hidden, canvas, step, tokens, confidence, masked) if self.scan else None,
-            **self._needed(logits, total, tokens, rows, begins),
+            **self._needed(logits, total),
+            **self._compared(canvas, step, hidden, logits - total[..., None], tokens),
         )
 
     def _run(self, canvas: Canvas, step: ForwardPass) -> torch.Tensor:
@@ -175,10 +177,8 @@ class Reader:
         logits = logits - logits.amax(dim=-1, keepdim=True)
         return logits, logits.logsumexp(dim=-1)
 
-    def _needed(
-        self, logits: torch.Tensor, total: torch.Tensor, tokens: torch.Tensor, rows: torch.Tensor, begins: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        """Computes the optional fields that the strategy needs."""
+    def _needed(self, logits: torch.Tensor, total: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Computes the optional fields that the strategy needs and that are about this step alone."""
         found = {}
         if "margin" in self.needs:
             first, second = (logits.topk(2, dim=-1).values - total[..., None]).exp().unbind(dim=-1)
@@ -186,10 +186,48 @@ class Reader:
         if "entropy" in self.needs:
             probabilities = (logits - total[..., None]).exp()
             found["entropy"] = torch.special.entr(probabilities).sum(dim=-1) / math.log(logits.shape[-1])
-        if "repeats" in self.needs:
-            found["repeats"] = self.memory.repeats(tokens, rows, begins)
-        if "divergence" in self.needs:
-            found["divergence"] = self.memory.divergence(logits - total[..., None], rows, begins)
+        return found
+
+    def _compared(
+        self,
+        canvas: Canvas,
+        step: ForwardPass,
+        hidden: torch.Tensor,
+        log_probabilities: torch.Tensor,
+        tokens: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
+        """Computes the optional fields that compare with the steps before, and remembers this one."""
+        wanted = self.needs & {"repeats", "agreements", "divergence"}
+        if not wanted:
+            return {}
+        rows, memory, found = step.rows, self.memory, {}
+        starts, begins = canvas.rows.block_start[rows], (canvas.rows.step_in_block[rows] == 0)[:, None]
+        same = tokens == memory.before("tokens", tokens, rows, starts, -1)
+        for name in wanted - {"divergence"}:
+            count = memory.recall(name, tokens, rows, 0).masked_fill(begins, 0)
+            # Agreements go on from the block before, of which a count of repetitions knows nothing.
+            agrees = same & ~begins if name == "repeats" else same
+            found[name] = torch.where(agrees, count, -1 if name == "agreements" else 0) + 1
+            memory.store(name, found[name], rows, 0)
+        # What this pass says about the next block; with a cache it may not have computed that.
+        ahead = step.at + canvas.block_length
+        known = (ahead < hidden.shape[1]) & (canvas.columns[rows] + canvas.block_length < canvas.rows.end[rows, None])
+        known &= step.cache is None
+        logits, total = self._measured(self._logits(hidden, step.places, ahead.clamp(max=hidden.shape[1] - 1)))
+        next_tokens = logits.argmax(dim=-1).masked_fill(~known, -1)
+        if "divergence" in wanted:
+            before = memory.before("log_probabilities", log_probabilities, rows, starts, torch.nan)
+            # What is never predicted has no probability in either step.
+            moved = log_probabilities.exp() * (log_probabilities - before)
+            moved = moved.masked_fill(log_probabilities == -torch.inf, 0.0).sum(dim=-1).nan_to_num(torch.inf)
+            last = memory.recall("divergence", moved, rows, torch.inf)
+            found["divergence"] = torch.maximum(moved, last).masked_fill(begins, torch.inf)
+            memory.store("divergence", moved, rows, torch.inf)
+            following = (logits - total[..., None]).masked_fill(~known[..., None], torch.nan)
+            log_probabilities = torch.cat((log_probabilities, following), dim=1)
+            memory.store("log_probabilities", log_probabilities, rows, torch.nan)
+        memory.store("tokens", torch.cat((tokens, next_tokens), dim=1), rows, -1)
+        memory.store("starts", starts, rows, 0)
         return found
 
     def _scan(

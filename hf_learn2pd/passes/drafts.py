@@ -30,7 +30,7 @@ def as_drafter(strategy: UnmaskingStrategy) -> UnmaskingStrategy:
     """
     if isinstance(strategy, LowConfidence):
         return Threshold(0.0)
-    if strategy.rescores or strategy.needs & {"repeats", "divergence"}:
+    if strategy.rescores or strategy.needs & {"repeats", "agreements", "divergence"}:
         raise ValueError(
             f"`decoding` must be a strategy that looks at one step with `verify` (got {type(strategy).__name__})"
         )

@@ -44,9 +44,13 @@ class BlockPrediction:
             Entropy of the probabilities, as a part of the highest possible one.
         repeats (`torch.LongTensor` of shape `(rows, block_length)`, *optional*):
             For how many steps in a row, this one included, the same token has been predicted in this block.
+        agreements (`torch.LongTensor` of shape `(rows, block_length)`, *optional*):
+            For how many steps of this block in a row, this one included, the prediction has been that of the step
+            before; the first of them compares with the last step of the block before, where that predicted so far.
         divergence (`torch.FloatTensor` of shape `(rows, block_length)`, *optional*):
             The larger of the last two Kullback-Leibler divergences of the probabilities from those of the step before,
-            in nats; infinite in the first two steps of a block.
+            in nats; infinite in the first step of a block. In the second, the step before the first is the last of the
+            block before, where that predicted so far.
         end_of_text (`torch.FloatTensor` of shape `(rows, length)`, *optional*):
             Over the whole canvas, the confidence of every masked position at which end-of-text is predicted, and -1
             elsewhere. Only with `end_of_text="predicted"`.
@@ -66,6 +70,7 @@ class BlockPrediction:
     margin: torch.Tensor | None = None
     entropy: torch.Tensor | None = None
     repeats: torch.Tensor | None = None
+    agreements: torch.Tensor | None = None
     divergence: torch.Tensor | None = None
     end_of_text: torch.Tensor | None = None
     canvas_rows: torch.Tensor | None = None

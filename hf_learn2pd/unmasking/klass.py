@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .base import BlockPrediction, UnmaskingStrategy
+from .base import BlockPrediction, UnmaskingStrategy, most_confident
 
 __all__ = ["Klass"]
 
@@ -14,8 +14,9 @@ class Klass(UnmaskingStrategy):
     KLASS: unmasks confident predictions whose whole distribution has stopped to move.
 
     A position is unmasked if its confidence is above `threshold` and the Kullback-Leibler divergence of its
-    probabilities from those of the step before has been below `divergence` in the last two steps; in the first two of
-    a block none is. Source: https://huggingface.co/papers/2511.05664.
+    probabilities from those of the step before has been below `divergence` in the last two steps; in the first of a
+    block none is. A row without any gets as many of the most confident as the `steps` option schedules.
+    Source: https://huggingface.co/papers/2511.05664.
 
     Args:
         threshold (`float`, *optional*, defaults to 0.6): Confidence that is needed.
@@ -39,6 +40,11 @@ class Klass(UnmaskingStrategy):
         return frozenset({"divergence"})
 
     def __call__(self, prediction: BlockPrediction) -> torch.Tensor:
+        settled = self.accept(prediction)
+        none = ~settled.any(dim=-1)
+        return settled | most_confident(prediction.confidence, prediction.masked, prediction.scheduled * none)
+
+    def accept(self, prediction: BlockPrediction) -> torch.Tensor:
         assert prediction.divergence is not None
-        settled = prediction.divergence < self.divergence
-        return prediction.masked & (prediction.confidence > self.threshold) & settled
+        quiet = prediction.divergence < self.divergence
+        return prediction.masked & (prediction.confidence > self.threshold) & quiet

@@ -5,7 +5,7 @@ from typing import Self
 import torch
 
 from .base import BlockPrediction, UnmaskingStrategy
-from .threshold import Threshold
+from .low_confidence import LowConfidence
 
 __all__ = ["Stable"]
 
@@ -13,20 +13,22 @@ __all__ = ["Stable"]
 @dataclass(frozen=True)
 class Stable(UnmaskingStrategy):
     r"""
-    Joins any strategy with a rule on time: what is confident and has been predicted twice in a row is unmasked too.
+    CORA-Diff's fast accept: what is confident and has been predicted again and again is unmasked at once.
 
+    Another strategy chooses among the rest; one that follows a schedule only tops up what is missing to its number.
     Source: https://huggingface.co/papers/2608.11235.
 
     Args:
-        base ([`UnmaskingStrategy`], *optional*, defaults to `Threshold()`): The strategy to join.
+        base ([`UnmaskingStrategy`], *optional*, defaults to `LowConfidence()`): Chooses among the rest.
         threshold (`float`, *optional*, defaults to 0.97): Confidence that a repeated prediction needs.
-        steps (`int`, *optional*, defaults to 2): Steps in a row with the same prediction, this one included.
+        steps (`int`, *optional*, defaults to 2):
+            Steps of the block in a row that have predicted what the step before did: 2 are three equal predictions.
 
     Raises:
         ValueError: If an option is out of range.
     """
 
-    base: UnmaskingStrategy = field(default_factory=Threshold)
+    base: UnmaskingStrategy = field(default_factory=LowConfidence)
     threshold: float = 0.97
     steps: int = 2
 
@@ -40,7 +42,7 @@ class Stable(UnmaskingStrategy):
 
     @property
     def needs(self) -> frozenset[str]:
-        return self.base.needs | {"repeats"}
+        return self.base.needs | {"agreements"}
 
     @property
     def rescores(self) -> bool:
@@ -52,15 +54,19 @@ class Stable(UnmaskingStrategy):
         return self.base.rescore(logits, memory, masked)
 
     def __call__(self, prediction: BlockPrediction) -> torch.Tensor:
-        return self.base(prediction) | self._settled(prediction)
+        settled, rest = self._settled(prediction)
+        return settled | (self.base(rest) & rest.masked)
 
     def accept(self, prediction: BlockPrediction) -> torch.Tensor:
-        return self.base.accept(prediction) | self._settled(prediction)
+        settled, rest = self._settled(prediction)
+        return settled | (self.base.accept(rest) & rest.masked)
 
-    def _settled(self, prediction: BlockPrediction) -> torch.Tensor:
-        assert prediction.repeats is not None
+    def _settled(self, prediction: BlockPrediction) -> tuple[torch.Tensor, BlockPrediction]:
+        assert prediction.agreements is not None
         sure = prediction.confidence >= self.threshold
-        return prediction.masked & sure & (prediction.repeats >= self.steps)
+        settled = prediction.masked & sure & (prediction.agreements >= self.steps)
+        missing = (prediction.scheduled - settled.sum(dim=-1)).clamp(min=0)
+        return settled, replace(prediction, masked=prediction.masked & ~settled, scheduled=missing)
 
     def prepare(self, batch_size: int, block_length: int, device: torch.device) -> Self:
         return replace(self, base=self.base.prepare(batch_size, block_length, device))
