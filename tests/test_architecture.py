@@ -8,12 +8,13 @@ import hf_learn2pd
 
 PACKAGE = Path(hf_learn2pd.__file__).parent
 FLOORS = [
-    ["filter.features", "filter.networks", "filter.hub", "compatibility"],
+    ["checks", "specs", "inherited", "filter.features", "filter.networks", "filter.hub", "compatibility"],
     ["filter.model"],
-    ["unmasking"],
+    ["unmasking", "blocks"],
+    ["options"],
     ["configuration"],
-    ["special_tokens"],
-    ["canvas", "cache", "stopping", "blocks", "history"],
+    ["special_tokens", "inputs"],
+    ["canvas", "cache", "stopping", "history"],
     ["denoiser"],
     ["drafting"],
     ["generation"],
