@@ -35,6 +35,8 @@ class DiffusionGenerationConfig(GenerationConfig):
 
         def __getattr__(self, name: str) -> Any: ...
 
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
     # None is a choice here, so that "not set" is no attribute of the instance.
     end_of_text: str | None = OPTIONS["end_of_text"].default
 
@@ -113,7 +115,8 @@ class DiffusionGenerationConfig(GenerationConfig):
             keywords (`dict[str, Any]`): Options of the call by name, which go before both.
 
         Returns:
-            [`DiffusionGenerationConfig`]: What is set in any of them; None is "not set", but for `end_of_text`.
+            [`DiffusionGenerationConfig`]: What is set in any of them, or else the default; None is "not set", but for
+            `end_of_text`.
 
         Raises:
             ValueError: If an option is unknown or out of range.
@@ -124,7 +127,13 @@ class DiffusionGenerationConfig(GenerationConfig):
         # A length that a call asks for replaces the model's, whichever way either is counted.
         if asked.keys() & {"max_length", "max_new_tokens"}:
             values = {name: value for name, value in values.items() if name not in ("max_length", "max_new_tokens")}
-        return cls(**values | asked)
+        values |= asked
+        # Those of this class, whatever class the model's config has.
+        for name, option in OPTIONS.items():
+            length = name == "max_new_tokens" and "max_length" in values
+            if option.default is not None and name != "end_of_text" and not length:
+                values.setdefault(name, option.default)
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """

@@ -48,7 +48,7 @@ def _enabled(cls: type) -> type:
 
 
 def _empty(cls: type) -> Any:
-    enabled = _enabled(cls)
+    enabled: Any = _enabled(cls)
     return enabled.__new__(enabled)
 
 
@@ -99,7 +99,7 @@ def enable_decoding(
     changed: Any = model
     cls = type(model)
     changed.before_enabling = (cls, vars(model).get("generation_config"))
-    changed.__class__ = _enabled(cls)
+    changed.__class__ = _enabled(cls)  # type: ignore[arg-type]
     changed.generation_config = defaults
     changed.logits_shift = logits_shift
     # Without these a model cannot pass a cache on to its attention.

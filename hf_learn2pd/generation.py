@@ -151,24 +151,21 @@ class DiffusionGenerationMixin(GenerationMixin):
             raise ValueError(f"`generation_config` must be a GenerationConfig (got {generation_config!r})")
         config_keywords, inputs_by_name = split_keywords(kwargs)
         prompt = inputs if inputs is not None else inputs_by_name.get("input_ids")
-        for name, value in (
-            ("decoding", decoding),
-            ("block_schedule", block_schedule),
-            ("unmasking_filter", None if isinstance(unmasking_filter, UnmaskingFilter) else unmasking_filter),
-        ):
-            config_keywords[name] = value
+        config_keywords |= {"decoding": decoding, "block_schedule": block_schedule}
+        if not isinstance(unmasking_filter, UnmaskingFilter):
+            config_keywords["unmasking_filter"] = unmasking_filter
         config = DiffusionGenerationConfig.merged(self.generation_config, generation_config, config_keywords)
         # None in a config means "not set", but as `end_of_text` it is also a choice, which transformers would lose.
         end_of_text = config.end_of_text
         decoding = config.decoding or "low_confidence"
         if decoding == "pearl":
             decoding, config.verify = "low_confidence" if unmasking_filter is None else "learn2pd", True
-        for name, value, taker in (
+        for name, given, taker in (
             ("unmasking_filter", unmasking_filter, "learn2pd"),
             ("filter_threshold", kwargs.get("filter_threshold"), "learn2pd"),
             ("reference_ids", reference_ids, "oracle"),
         ):
-            if value is not None and strategy_name(decoding) != taker:
+            if given is not None and strategy_name(decoding) != taker:
                 raise ValueError(f"`{name}` must only be given with `decoding={taker!r}` (got decoding={decoding!r})")
         schedule = config.block_schedule
         # The objects stay here; what transformers copies and merges is plain.

@@ -115,7 +115,7 @@ def _plain() -> tuple[frozenset[str], dict[str, Any]]:
 
 
 def is_inherited(name: str) -> bool:
-    """Whether `name` is a field of the installed transformers' `GenerationConfig`, perhaps one newer than the tables."""
+    """Whether `name` is a field of transformers' `GenerationConfig`, perhaps one newer than the tables."""
     return name in INHERITED or name in MEANINGLESS or name in _plain()[0]
 
 

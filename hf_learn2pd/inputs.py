@@ -82,7 +82,7 @@ def check_prompts(input_ids: Any, attention_mask: Any, vocab_size: int) -> None:
         raise ValueError(f"`input_ids` must be a LongTensor (got {type(input_ids).__name__})")
     if input_ids.dtype != torch.long or input_ids.ndim != 2 or 0 in input_ids.shape:
         raise ValueError(
-            "`input_ids` must be a LongTensor of shape (batch_size, prompt_length), with at least one row and one token "
+            "`input_ids` must be a LongTensor of shape (batch_size, prompt_length), with a row and a token at least "
             f"(got {input_ids.dtype} of shape {tuple(input_ids.shape)})"
         )
     least, most = (int(each) for each in torch.aminmax(input_ids))
@@ -143,11 +143,12 @@ def check_length(
         return
     prompt = input_ids.shape[1] if attention_mask is None else int(attention_mask.long().sum(dim=-1).max())
     if prompt + max_new_tokens > limit:
+        room, positions = limit - prompt, f"`max_position_embeddings` of {limit}"
+        if room < 1:
+            raise ValueError(f"`input_ids` must leave room in the model's {positions} (got {prompt} tokens)")
         raise ValueError(
-            f"`max_new_tokens` must be at most {limit - prompt} behind a prompt of {prompt} tokens, in the model's "
-            f"`max_position_embeddings` of {limit} (got {max_new_tokens})"
-            if prompt < limit
-            else f"`input_ids` must leave room in the model's `max_position_embeddings` of {limit} (got {prompt} tokens)"
+            f"`max_new_tokens` must be at most {room} behind {prompt} tokens with the model's {positions} "
+            f"(got {max_new_tokens})"
         )
 
 
@@ -185,6 +186,6 @@ def check_finite(finite: torch.Tensor) -> None:
     """
     if not bool(finite):
         raise ValueError(
-            "`model` must give finite logits for at least one token (got NaN or infinity): its weights are damaged, its "
-            "dtype too narrow, or a logits processor forbids every token"
+            "`model` must give finite logits for at least one token (got NaN or infinity): its weights are damaged, "
+            "its dtype too narrow, or a logits processor forbids every token"
         )

@@ -50,7 +50,9 @@ class SpecialTokens:
             raise ValueError("`mask_token_id` must be set in the model's config or generation config (got None)")
         eos = [] if config.eos_token_id is None else config.eos_token_id
         eos = list(eos) if isinstance(eos, list | tuple) else [eos]
-        for name, ids in (("mask_token_id", [mask]), ("eos_token_id", eos)):
+        # Without an end of text nothing looks for one, and some models know none but have one in their config.
+        used = eos if config.end_of_text or config.logits_eos_inf or config.confidence_eos_eot_inf else []
+        for name, ids in (("mask_token_id", [mask]), ("eos_token_id", used)):
             if not all(0 <= each < model_config.vocab_size for each in ids):
                 size, got = model_config.vocab_size, ids if len(ids) > 1 else ids[0]
                 raise ValueError(f"`{name}` must be below the vocabulary's size, {size} (got {got})")

@@ -127,9 +127,7 @@ def _parse(name: str, decoding: Any) -> tuple[type[UnmaskingStrategy], dict[str,
     if "base" in options and not isinstance(options["base"], UnmaskingStrategy):
         base, own = _parse("base", options["base"])
         if base in (Learn2PD, Oracle):
-            raise ValueError(
-                f"`base` must be an instance to join with a filter or a known output (got {options['base']!r})"
-            )
+            raise ValueError(f"`base` must be an instance if it holds more than options (got {options['base']!r})")
         options["base"] = base(**own)
     return strategy, options
 
