@@ -131,7 +131,7 @@ REFUSED = [
     ({"mask_token_id": True}, "`mask_token_id` must be a token id"),
 ]
 # Options of token-by-token generation, each with a value that would ask for something.
-ASKING = {name: 3 for name in MEANINGLESS} | {
+ASKING = dict.fromkeys(MEANINGLESS, 3) | {
     "cache_implementation": "static",
     "early_stopping": True,
     "num_assistant_tokens_schedule": "heuristic",

@@ -211,12 +211,12 @@ def test_no_option_of_a_strategy_takes_what_is_no_number(make, name, value):
 
 @pytest.mark.parametrize("make", [Threshold, Klass, Credit, LocalLeap])
 def test_a_threshold_above_one_is_refused(make):
-    with pytest.raises(ValueError, match="`threshold` must be between 0 and 1 .got 1.5"):
+    with pytest.raises(ValueError, match=r"`threshold` must be between 0 and 1 \(got 1.5"):
         make(threshold=1.5)
 
 
 def test_a_known_output_has_to_be_ids():
-    with pytest.raises(ValueError, match="`reference_ids` must be integers .got torch.float32"):
+    with pytest.raises(ValueError, match=r"`reference_ids` must be integers \(got torch.float32"):
         Oracle(torch.ones(1, 4))
 
 
