@@ -7,7 +7,10 @@ from typing import Any, Self
 
 import torch
 
-__all__ = ["AdaBlock", "FixedBlocks"]
+from .checks import check_integer, check_number, is_fraction, is_token_id
+from .specs import describe, parse
+
+__all__ = ["BLOCK_SCHEDULES", "AdaBlock", "FixedBlocks", "check_schedule", "describe_schedule", "resolve_schedule"]
 
 # The newline of LLaDA's tokenizer.
 LLADA_NEWLINE = 198
@@ -30,8 +33,7 @@ class FixedBlocks:
     block_length: int = 32
 
     def __post_init__(self) -> None:
-        if not isinstance(self.block_length, int) or self.block_length < 1:
-            raise ValueError(f"`block_length` must be an integer above 0 (got {self.block_length!r})")
+        check_integer("block_length", self.block_length, 1)
 
     def widest(self, max_new_tokens: int) -> int:
         """Positions of the widest block that may come, in an answer region of `max_new_tokens`."""
@@ -79,12 +81,14 @@ class AdaBlock(FixedBlocks):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.threshold >= 0.0:
-            raise ValueError(f"`threshold` must be at least 0 (got {self.threshold})")
-        if not 0.0 < self.window <= 1.0:
-            raise ValueError(f"`window` must be above 0 and at most 1 (got {self.window})")
-        if not self.delimiter_ids or not all(type(each) is int and each >= 0 for each in self.delimiter_ids):
-            raise ValueError(f"`delimiter_ids` must be token ids (got {self.delimiter_ids!r})")
+        check_number("threshold", self.threshold, least=0)
+        if not is_fraction(self.window) or self.window == 0:
+            raise ValueError(f"`window` must be above 0 and at most 1 (got {self.window!r})")
+        ids = self.delimiter_ids
+        if not isinstance(ids, Sequence) or not ids or not all(is_token_id(each) for each in ids):
+            raise ValueError(f"`delimiter_ids` must be token ids (got {ids!r})")
+        # A list, as it comes from a file, is the same schedule.
+        object.__setattr__(self, "delimiter_ids", tuple(ids))
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any, delimiters: Sequence[str] = ("\n",), **options: Any) -> Self:
@@ -120,3 +124,57 @@ class AdaBlock(FixedBlocks):
         ends = torch.isin(tokens, ids) & searched & (confidence > 0)
         best, place = confidence.masked_fill(~ends, -1.0).max(dim=-1)
         return torch.where(best >= self.threshold, place + 1, self.block_length)
+
+
+BLOCK_SCHEDULES: dict[str, type[FixedBlocks]] = {"adablock": AdaBlock, "fixed": FixedBlocks}
+
+
+def resolve_schedule(
+    block_schedule: str | dict[str, Any] | FixedBlocks | None, block_length: int, tokenizer: Any, vocab_size: int
+) -> FixedBlocks:
+    """
+    Makes a schedule of what `generate` was given.
+
+    Args:
+        block_schedule (`str`, `dict[str, Any]` or [`FixedBlocks`], *optional*):
+            A key of `BLOCK_SCHEDULES`, a dict of it as `"name"` and options, or an instance, which is returned.
+        block_length (`int`): Positions of a block where the schedule names none.
+        tokenizer (`PreTrainedTokenizerBase`, *optional*): Knows the delimiters where the schedule names none.
+        vocab_size (`int`): Number of ids that the model knows.
+
+    Returns:
+        [`FixedBlocks`]
+
+    Raises:
+        ValueError: If `block_schedule` is none of these, or its delimiters are not of this model.
+    """
+    if isinstance(block_schedule, FixedBlocks):
+        return block_schedule
+    schedule, options = _parse("block_schedule", "fixed" if block_schedule is None else block_schedule)
+    options = {"block_length": block_length} | options
+    if issubclass(schedule, AdaBlock) and "delimiter_ids" not in options:
+        if tokenizer is not None:
+            return schedule.from_tokenizer(tokenizer, **options)
+        if max(schedule.delimiter_ids) >= vocab_size:
+            raise ValueError(
+                "`block_schedule` must be an AdaBlock with `delimiter_ids` of this model, or come with a `tokenizer` "
+                f"(got {block_schedule!r}, whose default {tuple(schedule.delimiter_ids)} is not below the vocabulary's "
+                f"{vocab_size})"
+            )
+    return schedule(**options)
+
+
+def check_schedule(name: str, block_schedule: Any) -> None:
+    """Raises a `ValueError` that names `name` unless [`resolve_schedule`] can make a schedule of `block_schedule`."""
+    if not isinstance(block_schedule, FixedBlocks):
+        schedule, options = _parse(name, block_schedule)
+        schedule(**options)
+
+
+def describe_schedule(schedule: FixedBlocks) -> dict[str, Any] | None:
+    """Turns a schedule into the dict that [`resolve_schedule`] takes; None if it is none of `BLOCK_SCHEDULES`."""
+    return describe(schedule, BLOCK_SCHEDULES)
+
+
+def _parse(name: str, block_schedule: Any) -> tuple[type[FixedBlocks], dict[str, Any]]:
+    return parse(name, block_schedule, BLOCK_SCHEDULES, "adablock, fixed, a schedule or None")

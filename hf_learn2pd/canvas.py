@@ -6,7 +6,29 @@ import torch
 from .rows import Rows
 from .special_tokens import SpecialTokens
 
-__all__ = ["Canvas"]
+__all__ = ["Canvas", "dream_schedule"]
+
+
+def dream_schedule(tokens: int, steps: int, eps: float) -> torch.Tensor:
+    """
+    Counts the tokens that Dream unmasks in each step: the share of the masked ones by which its time falls.
+
+    Source: https://huggingface.co/papers/2508.15487.
+
+    Args:
+        tokens (`int`): Masked tokens at the beginning.
+        steps (`int`): Denoising steps.
+        eps (`float`): The time of the last step, above 0 and below 1.
+
+    Returns:
+        `torch.LongTensor` of shape `(kept,)`: Without the steps that unmask nothing, whose passes change nothing.
+    """
+    times, counts = torch.linspace(1, eps, steps + 1), []
+    for step in range(steps):
+        share = 1 - times[step + 1] / times[step]
+        counts.append(tokens if step == steps - 1 else int(tokens * share))
+        tokens -= counts[-1]
+    return torch.tensor([count for count in counts if count > 0])
 
 
 class Canvas:
@@ -29,6 +51,9 @@ class Canvas:
         grid (`int`, *optional*):
             Positions of a block where blocks count from each row's first token, so that the first one to be denoised
             holds the end of the prompt; None where they count from the end of the prompt.
+        schedule_eps (`float`, *optional*):
+            Smallest time of Dream's schedule, which spreads the steps over a block as long as the answer; the same
+            number of tokens in each step if None.
     """
 
     def __init__(
@@ -42,6 +67,7 @@ class Canvas:
         generator: torch.Generator | None = None,
         suffix_length: int | None = None,
         grid: int | None = None,
+        schedule_eps: float | None = None,
     ):
         count, self.prompt_length = prompt_ids.shape
         device = prompt_ids.device
@@ -51,6 +77,9 @@ class Canvas:
         self.scheduled_steps = max_new_tokens if steps is None else steps
         self.suffix_length = suffix_length
         self.grid = grid
+        self.moves = None
+        if schedule_eps is not None:
+            self.moves = dream_schedule(max_new_tokens, self.scheduled_steps, schedule_eps).to(device)
         self.limit = limit = self.prompt_length + max_new_tokens
 
         self.sequences = prompt_ids.new_full((count, limit), special_tokens.pad)
@@ -115,6 +144,8 @@ class Canvas:
         """`torch.LongTensor` of shape `(rows, steps)`: tokens that the stock schedule unmasks in the next steps."""
         rows = self.rows
         step = rows.step_in_block[:, None] + torch.arange(steps, device=rows.step_in_block.device)
+        if self.moves is not None:
+            return self.moves[step.clamp(max=len(self.moves) - 1)]
         more = step < (rows.tokens_of_block % rows.steps_of_block)[:, None]
         return (rows.tokens_of_block // rows.steps_of_block)[:, None] + more
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """`generate` for masked language models that are not of this package."""
 
+import functools
 import inspect
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +34,22 @@ class _Forward:
 class _EnabledMixin(DiffusionGenerationMixin):
     def denoising_modules(self) -> tuple[Any, Any]:
         return _Forward(self), nn.Identity()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # No import finds a class that was made here, so a pickle names the one it was made of.
+        model: Any = self
+        return _empty, (model.before_enabling[0],), vars(self)
+
+
+@functools.cache
+def _enabled(cls: type) -> type:
+    """The class of enabled models of `cls`; the name stays, so that what is saved says what the model is."""
+    return type(cls.__name__, (_EnabledMixin, cls), {"__module__": cls.__module__})
+
+
+def _empty(cls: type) -> Any:
+    enabled: Any = _enabled(cls)
+    return enabled.__new__(enabled)
 
 
 def enable_decoding(
@@ -67,7 +84,7 @@ def enable_decoding(
         raise ValueError(f"`model` must be a language model of transformers (got {type(model).__name__})")
     if model.config.is_encoder_decoder:
         raise ValueError(f"`model` must not be an encoder-decoder (got {type(model).__name__})")
-    if logits_shift not in (0, 1):
+    if type(logits_shift) is not int or logits_shift not in (0, 1):
         raise ValueError(f"`logits_shift` must be 0 or 1 (got {logits_shift!r})")
     defaults = DiffusionGenerationConfig.from_model_config(model.config)
     mask_token_id = defaults.mask_token_id if mask_token_id is None else mask_token_id
@@ -77,12 +94,12 @@ def enable_decoding(
     defaults.mask_token_id = mask_token_id
     if eos_token_id is not None:
         defaults.eos_token_id = eos_token_id
+    defaults.validate()
 
     changed: Any = model
     cls = type(model)
     changed.before_enabling = (cls, vars(model).get("generation_config"))
-    # The name stays, so that what is saved says what the model is.
-    changed.__class__ = type(cls.__name__, (_EnabledMixin, cls), {"__module__": cls.__module__})
+    changed.__class__ = _enabled(cls)  # type: ignore[arg-type]
     changed.generation_config = defaults
     changed.logits_shift = logits_shift
     # Without these a model cannot pass a cache on to its attention.

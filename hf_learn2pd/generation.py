@@ -19,17 +19,19 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 from transformers.utils import ModelOutput
 
-from .blocks import AdaBlock, FixedBlocks
+from .blocks import FixedBlocks, resolve_schedule
 from .canvas import Canvas
 from .configuration import DiffusionGenerationConfig
 from .filter import UnmaskingFilter
-from .loop import denoise
+from .inputs import Finite, check_attention_mask, check_length, check_prompts, check_unmasked, split_keywords
+from .loop import Watcher, denoise
 from .passes import PASS_POLICIES, BlockCausal, Drafts, FullCanvas, PassPolicy, Setting, as_drafter
 from .prediction import Memory
 from .reader import Reader
 from .special_tokens import SpecialTokens
 from .stopping import EndOfTextCriteria, Stop, stopped_at
 from .unmasking import LowConfidence, UnmaskingStrategy, resolve_strategy
+from .unmasking.resolve import strategy_name
 
 __all__ = ["DiffusionGenerationMixin", "DiffusionGenerationOutput"]
 
@@ -72,7 +74,7 @@ class DiffusionGenerationMixin(GenerationMixin):
     """
 
     generation_config_class = DiffusionGenerationConfig
-    generation_config: DiffusionGenerationConfig
+    generation_config: GenerationConfig
     config: PreTrainedConfig
     # Columns to the left at which a token is predicted; 1 for models made from autoregressive ones, such as Dream.
     logits_shift = 0
@@ -89,8 +91,8 @@ class DiffusionGenerationMixin(GenerationMixin):
         """Turns the generation config that `from_pretrained` has loaded into a [`DiffusionGenerationConfig`]."""
         parent: Any = super()
         parent.adjust_generation_fn(*args, **kwargs)
-        values = self.generation_config.to_dict()
-        self.generation_config = _as_diffusion_config(values)
+        if not isinstance(self.generation_config, DiffusionGenerationConfig):
+            self.generation_config = DiffusionGenerationConfig.from_other(self.generation_config.to_dict())
 
     def generate(  # type: ignore[override]
         self,
@@ -99,10 +101,10 @@ class DiffusionGenerationMixin(GenerationMixin):
         logits_processor: LogitsProcessorList | None = None,
         stopping_criteria: StoppingCriteriaList | None = None,
         *,
-        decoding: str | UnmaskingStrategy | None = None,
+        decoding: str | dict[str, Any] | UnmaskingStrategy | None = None,
         unmasking_filter: str | os.PathLike[str] | UnmaskingFilter | None = None,
         reference_ids: torch.Tensor | None = None,
-        block_schedule: str | FixedBlocks | None = None,
+        block_schedule: str | dict[str, Any] | FixedBlocks | None = None,
         generator: torch.Generator | None = None,
         streamer: BaseStreamer | None = None,
         **kwargs: Any,
@@ -119,14 +121,14 @@ class DiffusionGenerationMixin(GenerationMixin):
                 Applied to every position of a block as if it were a row.
             stopping_criteria (`StoppingCriteriaList`, *optional*):
                 Honoured when a block is done, as if its tokens had been written one after the other.
-            decoding (`str` or [`UnmaskingStrategy`], *optional*):
-                A name in `UNMASKING_STRATEGIES`, or a configured instance.
+            decoding (`str`, `dict[str, Any]` or [`UnmaskingStrategy`], *optional*):
+                A name in `UNMASKING_STRATEGIES`, a dict of it as `"name"` and options, or an instance.
             unmasking_filter (`str`, `os.PathLike` or [`UnmaskingFilter`], *optional*):
                 The filter of `decoding="learn2pd"`.
             reference_ids (`torch.LongTensor` of shape `(batch_size, answer_length)`, *optional*):
                 The known output for `decoding="oracle"`.
-            block_schedule (`str` or [`FixedBlocks`], *optional*):
-                Where blocks end: `"adablock"`, or a configured [`AdaBlock`].
+            block_schedule (`str`, `dict[str, Any]` or [`FixedBlocks`], *optional*):
+                Where blocks end: `"adablock"`, a dict of it as `"name"` and options, or an instance.
             generator (`torch.Generator`, *optional*):
                 Source of randomness for sampling and random orders, on the model's device.
             streamer (`BaseStreamer`, *optional*):
@@ -149,35 +151,38 @@ class DiffusionGenerationMixin(GenerationMixin):
             return parent.generate(
                 inputs, generation_config, logits_processor, stopping_criteria, streamer=streamer, **kwargs
             )
-        for name in ("assistant_model", "prefix_allowed_tokens_fn", "inputs_embeds", "cache", "past_key_values"):
-            if kwargs.get(name) is not None:
-                raise ValueError(f"`{name}` must be None for a diffusion model (got {type(kwargs[name]).__name__})")
-        # None in a config means "not set", but as `end_of_text` it is also a choice, which merging would lose.
-        values = {} if generation_config is None else generation_config.to_dict()
-        end_of_text = ({"end_of_text": self.generation_config.end_of_text} | values | kwargs)["end_of_text"]
-        decoding = decoding or values.get("decoding") or self.generation_config.decoding or "low_confidence"
+        if not isinstance(generation_config, GenerationConfig | None):
+            raise ValueError(f"`generation_config` must be a GenerationConfig (got {generation_config!r})")
+        config_keywords, inputs_by_name = split_keywords(kwargs)
+        prompt = inputs if inputs is not None else inputs_by_name.get("input_ids")
+        config_keywords |= {"decoding": decoding, "block_schedule": block_schedule}
+        if not isinstance(unmasking_filter, UnmaskingFilter):
+            config_keywords["unmasking_filter"] = unmasking_filter
+        config = DiffusionGenerationConfig.merged(self.generation_config, generation_config, config_keywords)
+        # None in a config means "not set", but as `end_of_text` it is also a choice, which transformers would lose.
+        end_of_text = config.end_of_text
+        decoding = config.decoding or "low_confidence"
         if decoding == "pearl":
-            decoding, kwargs["verify"] = "low_confidence" if unmasking_filter is None else "learn2pd", True
-        for name, value, taker in (
+            decoding, config.verify = "low_confidence" if unmasking_filter is None else "learn2pd", True
+        for name, given, taker in (
             ("unmasking_filter", unmasking_filter, "learn2pd"),
             ("filter_threshold", kwargs.get("filter_threshold"), "learn2pd"),
             ("reference_ids", reference_ids, "oracle"),
         ):
-            if value is not None and decoding != taker:
+            if given is not None and strategy_name(decoding) != taker:
                 raise ValueError(f"`{name}` must only be given with `decoding={taker!r}` (got decoding={decoding!r})")
-
-        config = _as_diffusion_config(values)
-        kwargs = config.update(**kwargs)
+        schedule = config.block_schedule
+        # The objects stay here; what transformers copies and merges is plain.
+        config.decoding = config.block_schedule = None
+        # transformers' default would be 50.
+        config.top_k = 0 if config.top_k is None else config.top_k
         # A cache that grows token by token would serve nothing here.
         config.use_cache = False
-        prompt = inputs if inputs is not None else kwargs.get("input_ids")
-        if config.max_length is not None and config.max_new_tokens is None and prompt is not None:
-            config.max_new_tokens, config.max_length = config.max_length - prompt.shape[-1], None
-        tokenizer = kwargs.pop("tokenizer", None)
-        schedule = block_schedule
-        if not isinstance(schedule, FixedBlocks):
-            config.block_schedule = schedule or values.get("block_schedule") or self.generation_config.block_schedule
-            schedule = None
+        if prompt is not None:
+            check_prompts(prompt, inputs_by_name.get("attention_mask"), self.config.vocab_size)
+            if config.max_length is not None and config.max_new_tokens is None:
+                config.max_new_tokens, config.max_length = config.max_length - prompt.shape[-1], None
+        tokenizer = inputs_by_name.pop("tokenizer", None)
         if config.stop_strings is not None and tokenizer is not None:
             # transformers does not hand the tokenizer on to a custom loop, so the criterion is made here.
             stopping_criteria = StoppingCriteriaList(stopping_criteria or [])
@@ -194,8 +199,8 @@ class DiffusionGenerationMixin(GenerationMixin):
             **model_kwargs: Any,
         ) -> DiffusionGenerationOutput | torch.Tensor:
             generation_config.end_of_text = end_of_text
-            generation_config.validate()
-            blocks = schedule or _schedule(generation_config, tokenizer, model.config.vocab_size)
+            generation_config.validate(user_set_attributes=set())
+            blocks = resolve_schedule(schedule, generation_config.block_length, tokenizer, model.config.vocab_size)
             strategy = resolve_strategy(
                 decoding,
                 unmasking_filter or generation_config.unmasking_filter or f"{model.name_or_path}:unmasking_filter",
@@ -216,28 +221,21 @@ class DiffusionGenerationMixin(GenerationMixin):
             )
 
         return parent.generate(
-            inputs, config, logits_processor, stopping_criteria, streamer=streamer, custom_generate=loop, **kwargs
+            inputs,
+            config,
+            logits_processor,
+            stopping_criteria,
+            streamer=streamer,
+            custom_generate=loop,
+            **inputs_by_name,
         )
 
+    def generate_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises a `ValueError`: transformers' continuous batching decodes token by token, with a causal cache."""
+        raise ValueError("`generate_batch` must be `generate` for a diffusion model (got a call)")
 
-def _as_diffusion_config(values: dict[str, Any]) -> DiffusionGenerationConfig:
-    # transformers drops fields it does not know from configs that are marked as made from a model's.
-    config: Any = DiffusionGenerationConfig.from_dict(values | {"_from_model_config": False})
-    return config
-
-
-def _schedule(config: DiffusionGenerationConfig, tokenizer: Any | None, vocab_size: int) -> FixedBlocks:
-    if config.block_schedule is None:
-        return FixedBlocks(config.block_length)
-    if tokenizer is not None:
-        return AdaBlock.from_tokenizer(tokenizer, block_length=config.block_length)
-    schedule = AdaBlock(config.block_length)
-    if max(schedule.delimiter_ids) >= vocab_size:
-        raise ValueError(
-            f"`block_schedule` must be an AdaBlock with `delimiter_ids` of this model, or come with a `tokenizer` (got "
-            f"'adablock', whose default {tuple(schedule.delimiter_ids)} is not below the vocabulary's {vocab_size})"
-        )
-    return schedule
+    # The rest of transformers' continuous batching.
+    init_continuous_batching = continuous_batching_context_manager = generate_batch
 
 
 def _denoise(
@@ -275,8 +273,8 @@ def _denoise(
     max_new_tokens = config.max_length - prompt_length
     if attention_mask is not None:
         attention_mask = attention_mask.to(device)
-        if not bool((attention_mask.diff(dim=-1) >= 0).all()) or not bool(attention_mask[:, -1].all()):
-            raise ValueError("`attention_mask` must be left-padded: zeros, then ones, in every row (got another order)")
+        check_attention_mask(attention_mask, input_ids)
+    check_length(input_ids, attention_mask, max_new_tokens, model.config)
     if streamer is not None and batch_size > 1:
         raise ValueError(f"`streamer` must be None for more than one row (got {batch_size} rows)")
     attention = str(model.config._attn_implementation)
@@ -288,6 +286,7 @@ def _denoise(
     if config.block_cache is not None and hides and "flash" in attention:
         raise ValueError(f"`block_cache` must be None with {attention} and `{unseen}` (got {config.block_cache!r})")
     special_tokens = SpecialTokens.of(config, model.config, device)
+    check_unmasked(input_ids, attention_mask, special_tokens.mask)
     strategy = strategy.prepare(batch_size, schedule.widest(max_new_tokens), device)
     canvas = Canvas(
         input_ids,
@@ -299,6 +298,7 @@ def _denoise(
         generator,
         config.suffix_length,
         config.block_length if model.block_causal else None,
+        config.schedule_eps,
     )
     memory = Memory(batch_size)
     policy: PassPolicy = FullCanvas()
@@ -328,7 +328,8 @@ def _denoise(
     # transformers adds criteria for what the canvas and `end_of_text` already settle.
     builtin = (EosTokenCriteria, MaxLengthCriteria)
     criteria = StoppingCriteriaList(each for each in stopping_criteria if not isinstance(each, builtin))
-    watchers = []
+    finite = Finite(device)
+    watchers: list[Watcher] = [finite]
     if criteria or streamer is not None:
         watchers.append(lambda canvas, _, *ends: _at_block_ends(canvas, criteria, streamer, *ends))
 
@@ -336,6 +337,7 @@ def _denoise(
     denoise(canvas, policy, reader, strategy, schedule, stop, watchers)
 
     # 3. Pad and count
+    finite.check()
     if streamer is not None:
         streamer.end()
     length = int(canvas.ends.max())

@@ -13,7 +13,7 @@ from .reader import Reader
 from .stopping import Stop
 from .unmasking import BlockPrediction, UnmaskingStrategy, most_confident
 
-__all__ = ["choose", "denoise", "shorten"]
+__all__ = ["Watcher", "choose", "denoise", "shorten"]
 
 Watcher = Callable[[Canvas, BlockPrediction, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 

@@ -40,7 +40,8 @@ class SpecialTokens:
         Reads the ids from a generation config, or else from the model's config.
 
         Raises:
-            ValueError: If there is no mask token, or no end-of-text token and `end_of_text` asks for one.
+            ValueError: If there is no mask token, or no end-of-text token and `end_of_text` asks for one, or one is not
+                in the model's vocabulary.
         """
         mask = config.mask_token_id
         if mask is None:
@@ -48,7 +49,13 @@ class SpecialTokens:
         if mask is None:
             raise ValueError("`mask_token_id` must be set in the model's config or generation config (got None)")
         eos = [] if config.eos_token_id is None else config.eos_token_id
-        eos = eos if isinstance(eos, list) else [eos]
+        eos = list(eos) if isinstance(eos, list | tuple) else [eos]
+        # Without an end of text nothing looks for one, and some models know none but have one in their config.
+        used = eos if config.end_of_text or config.logits_eos_inf or config.confidence_eos_eot_inf else []
+        for name, ids in (("mask_token_id", [mask]), ("eos_token_id", used)):
+            if not all(0 <= each < model_config.vocab_size for each in ids):
+                size, got = model_config.vocab_size, ids if len(ids) > 1 else ids[0]
+                raise ValueError(f"`{name}` must be below the vocabulary's size, {size} (got {got})")
         if config.end_of_text is not None and not eos:
             raise ValueError(f"`eos_token_id` must be set for `end_of_text={config.end_of_text!r}` (got None)")
         pad = config.pad_token_id

@@ -8,12 +8,13 @@ import hf_learn2pd
 
 PACKAGE = Path(hf_learn2pd.__file__).parent
 FLOORS = [
-    ["filter.features", "filter.networks", "filter.hub", "compatibility"],
+    ["checks", "specs", "inherited", "filter.features", "filter.networks", "filter.hub", "compatibility"],
     ["filter.model"],
-    ["unmasking"],
+    ["unmasking", "blocks"],
+    ["options"],
     ["configuration"],
-    ["special_tokens"],
-    ["rows", "cache", "blocks", "prediction"],
+    ["special_tokens", "inputs"],
+    ["rows", "cache", "prediction"],
     ["canvas"],
     ["passes", "stopping"],
     ["reader"],

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..checks import check_fraction, check_number
 from .base import BlockPrediction, UnmaskingStrategy
 
 __all__ = ["Credit"]
@@ -34,11 +35,9 @@ class Credit(UnmaskingStrategy):
 
     def __post_init__(self) -> None:
         for name in ("threshold", "decay"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"`{name}` must be between 0 and 1 (got {getattr(self, name)})")
+            check_fraction(name, getattr(self, name))
         for name in ("exponent", "weight"):
-            if not getattr(self, name) >= 0.0:
-                raise ValueError(f"`{name}` must be at least 0 (got {getattr(self, name)})")
+            check_number(name, getattr(self, name), least=0)
 
     def rescore(
         self, logits: torch.Tensor, memory: torch.Tensor, masked: torch.Tensor

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..checks import check_number
 from .base import BlockPrediction, UnmaskingStrategy
 
 __all__ = ["EntropyBound"]
@@ -27,8 +28,7 @@ class EntropyBound(UnmaskingStrategy):
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        if not self.gamma >= 0.0:
-            raise ValueError(f"`gamma` must be at least 0 (got {self.gamma})")
+        check_number("gamma", self.gamma, least=0)
 
     @property
     def needs(self) -> frozenset[str]:

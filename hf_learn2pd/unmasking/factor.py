@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..checks import check_number
 from .base import BlockPrediction, UnmaskingStrategy
 
 __all__ = ["Factor"]
@@ -27,8 +28,7 @@ class Factor(UnmaskingStrategy):
     factor: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.factor > 0.0:
-            raise ValueError(f"`factor` must be above 0 (got {self.factor})")
+        check_number("factor", self.factor, above=0)
 
     def __call__(self, prediction: BlockPrediction) -> torch.Tensor:
         confidence = prediction.confidence.masked_fill(~prediction.masked, -torch.inf)

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..checks import is_fraction
 from .base import BlockPrediction, UnmaskingStrategy
 
 __all__ = ["Frechet"]
@@ -26,8 +27,8 @@ class Frechet(UnmaskingStrategy):
     bound: float = 0.25
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.bound < 1.0:
-            raise ValueError(f"`bound` must be at least 0 and below 1 (got {self.bound})")
+        if not is_fraction(self.bound) or self.bound == 1:
+            raise ValueError(f"`bound` must be at least 0 and below 1 (got {self.bound!r})")
 
     def __call__(self, prediction: BlockPrediction) -> torch.Tensor:
         confidence = prediction.confidence.masked_fill(~prediction.masked, 0.0)

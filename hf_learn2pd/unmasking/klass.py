@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..checks import check_fraction, check_number
 from .base import BlockPrediction, UnmaskingStrategy, most_confident
 
 __all__ = ["Klass"]
@@ -30,10 +31,8 @@ class Klass(UnmaskingStrategy):
     divergence: float = 0.015
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.threshold <= 1.0:
-            raise ValueError(f"`threshold` must be between 0 and 1 (got {self.threshold})")
-        if not self.divergence > 0.0:
-            raise ValueError(f"`divergence` must be above 0 (got {self.divergence})")
+        check_fraction("threshold", self.threshold)
+        check_number("divergence", self.divergence, above=0)
 
     @property
     def needs(self) -> frozenset[str]:

@@ -4,6 +4,7 @@ from typing import Self
 
 import torch
 
+from ..checks import check_fraction
 from ..filter import UnmaskingFilter
 from ..filter.features import FIELDS
 from .base import BlockPrediction, UnmaskingStrategy, most_confident
@@ -36,8 +37,8 @@ class Learn2PD(UnmaskingStrategy):
     def __post_init__(self) -> None:
         if not isinstance(self.filter, UnmaskingFilter):
             raise ValueError(f"`unmasking_filter` must be an UnmaskingFilter (got {type(self.filter).__name__})")
-        if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
-            raise ValueError(f"`filter_threshold` must be between 0 and 1 (got {self.threshold})")
+        if self.threshold is not None:
+            check_fraction("filter_threshold", self.threshold)
 
     @property
     def needs(self) -> frozenset[str]:

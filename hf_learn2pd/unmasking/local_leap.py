@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ..checks import check_fraction, check_integer
 from .base import BlockPrediction, UnmaskingStrategy
 
 __all__ = ["LocalLeap"]
@@ -33,10 +34,8 @@ class LocalLeap(UnmaskingStrategy):
 
     def __post_init__(self) -> None:
         for name in ("threshold", "relaxed_threshold"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"`{name}` must be between 0 and 1 (got {getattr(self, name)})")
-        if type(self.radius) is not int or self.radius < 0:
-            raise ValueError(f"`radius` must be an integer of at least 0 (got {self.radius!r})")
+            check_fraction(name, getattr(self, name))
+        check_integer("radius", self.radius, 0)
 
     def __call__(self, prediction: BlockPrediction) -> torch.Tensor:
         anchors = prediction.masked & (prediction.confidence >= self.threshold)

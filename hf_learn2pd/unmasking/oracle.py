@@ -32,6 +32,8 @@ class Oracle(UnmaskingStrategy):
         if not isinstance(self.reference_ids, torch.Tensor) or self.reference_ids.ndim != 2:
             got = getattr(self.reference_ids, "shape", type(self.reference_ids).__name__)
             raise ValueError(f"`reference_ids` must be a tensor of shape (batch_size, answer_length) (got {got})")
+        if self.reference_ids.is_floating_point() or self.reference_ids.dtype == torch.bool:
+            raise ValueError(f"`reference_ids` must be integers (got {self.reference_ids.dtype})")
 
     def __call__(self, prediction: BlockPrediction) -> torch.Tensor:
         length = self.reference_ids.shape[1]

@@ -1,10 +1,13 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 import functools
 import os
+from typing import Any
 
 import torch
 
+from ..checks import check_fraction
 from ..filter import UnmaskingFilter
+from ..specs import describe, parse
 from .base import UnmaskingStrategy
 from .checkerboard import Checkerboard
 from .credit import Credit
@@ -23,7 +26,7 @@ from .random_order import RandomOrder
 from .stable import Stable
 from .threshold import Threshold
 
-__all__ = ["UNMASKING_STRATEGIES", "resolve_strategy"]
+__all__ = ["UNMASKING_STRATEGIES", "check_decoding", "describe_strategy", "resolve_strategy", "strategy_name"]
 
 UNMASKING_STRATEGIES: dict[str, type[UnmaskingStrategy]] = {
     "low_confidence": LowConfidence,
@@ -46,7 +49,7 @@ UNMASKING_STRATEGIES: dict[str, type[UnmaskingStrategy]] = {
 
 
 def resolve_strategy(
-    decoding: str | UnmaskingStrategy,
+    decoding: str | dict[str, Any] | UnmaskingStrategy,
     unmasking_filter: str | os.PathLike[str] | UnmaskingFilter | None = None,
     filter_threshold: float | None = None,
     reference_ids: torch.Tensor | None = None,
@@ -55,7 +58,8 @@ def resolve_strategy(
     Makes a strategy of what `generate` was given.
 
     Args:
-        decoding (`str` or [`UnmaskingStrategy`]): A key of `UNMASKING_STRATEGIES`, or an instance, which is returned.
+        decoding (`str`, `dict[str, Any]` or [`UnmaskingStrategy`]):
+            A key of `UNMASKING_STRATEGIES`, a dict of it as `"name"` and options, or an instance, which is returned.
         unmasking_filter (`str`, `os.PathLike` or [`UnmaskingFilter`], *optional*):
             For `"learn2pd"`: a filter, or where [`UnmaskingFilter.load`] finds one.
         filter_threshold (`float`, *optional*): For `"learn2pd"`: its threshold instead of the filter's own.
@@ -65,14 +69,11 @@ def resolve_strategy(
         [`UnmaskingStrategy`]
 
     Raises:
-        ValueError: If `decoding` is neither, or what it needs is missing.
+        ValueError: If `decoding` is none of these, or what it needs is missing.
     """
     if isinstance(decoding, UnmaskingStrategy):
         return decoding
-    if not isinstance(decoding, str) or decoding not in UNMASKING_STRATEGIES:
-        names = ", ".join(UNMASKING_STRATEGIES)
-        raise ValueError(f"`decoding` must be one of {names}, or an UnmaskingStrategy (got {decoding!r})")
-    strategy = UNMASKING_STRATEGIES[decoding]
+    strategy, options = _parse("decoding", decoding)
     if strategy is Oracle:
         if reference_ids is None:
             raise ValueError("`reference_ids` must be given with `decoding='oracle'` (got None)")
@@ -81,8 +82,54 @@ def resolve_strategy(
         if isinstance(unmasking_filter, str | os.PathLike):
             load = UnmaskingFilter.load if os.path.exists(str(unmasking_filter).partition(":")[0]) else _load_from_hub
             unmasking_filter = load(str(unmasking_filter))
-        return Learn2PD(unmasking_filter, filter_threshold)  # type: ignore[arg-type]
-    return strategy()
+        threshold = options.get("threshold") if filter_threshold is None else filter_threshold
+        return Learn2PD(unmasking_filter, threshold)  # type: ignore[arg-type]
+    return strategy(**options)
+
+
+def check_decoding(name: str, decoding: Any) -> None:
+    """Raises a `ValueError` that names `name` unless [`resolve_strategy`] can make a strategy of `decoding`."""
+    if isinstance(decoding, UnmaskingStrategy):
+        return
+    strategy, options = _parse(name, decoding)
+    if strategy is Learn2PD:
+        if options.get("threshold") is not None:
+            check_fraction("threshold", options["threshold"])
+    elif strategy is not Oracle:
+        strategy(**options)
+
+
+def strategy_name(decoding: str | dict[str, Any] | UnmaskingStrategy) -> str | None:
+    """The key of `UNMASKING_STRATEGIES` that `decoding` names; None for an instance."""
+    if isinstance(decoding, UnmaskingStrategy):
+        return None
+    return decoding["name"] if isinstance(decoding, dict) else decoding
+
+
+def describe_strategy(strategy: UnmaskingStrategy) -> dict[str, Any] | None:
+    """
+    Turns a strategy into the dict that [`resolve_strategy`] takes.
+
+    Returns:
+        `dict[str, Any]`, *optional*: None if it is none of `UNMASKING_STRATEGIES`, or holds what JSON cannot.
+    """
+    spec = None if isinstance(strategy, Oracle) else describe(strategy, UNMASKING_STRATEGIES)
+    base = getattr(strategy, "base", None)
+    # A nested filter would have no place to be named at.
+    if isinstance(base, Learn2PD) or (isinstance(base, UnmaskingStrategy) and describe_strategy(base) is None):
+        return None
+    return spec
+
+
+def _parse(name: str, decoding: Any) -> tuple[type[UnmaskingStrategy], dict[str, Any]]:
+    expected = f"one of {', '.join(UNMASKING_STRATEGIES)}, or an UnmaskingStrategy"
+    strategy, options = parse(name, decoding, UNMASKING_STRATEGIES, expected)
+    if "base" in options and not isinstance(options["base"], UnmaskingStrategy):
+        base, own = _parse("base", options["base"])
+        if base in (Learn2PD, Oracle):
+            raise ValueError(f"`base` must be an instance if it holds more than options (got {options['base']!r})")
+        options["base"] = base(**own)
+    return strategy, options
 
 
 @functools.lru_cache(maxsize=4)

@@ -4,6 +4,7 @@ from typing import Self
 
 import torch
 
+from ..checks import check_fraction, check_integer
 from .base import BlockPrediction, UnmaskingStrategy
 from .low_confidence import LowConfidence
 
@@ -35,10 +36,8 @@ class Stable(UnmaskingStrategy):
     def __post_init__(self) -> None:
         if not isinstance(self.base, UnmaskingStrategy):
             raise ValueError(f"`base` must be an UnmaskingStrategy (got {type(self.base).__name__})")
-        if not 0.0 <= self.threshold <= 1.0:
-            raise ValueError(f"`threshold` must be between 0 and 1 (got {self.threshold})")
-        if type(self.steps) is not int or self.steps < 1:
-            raise ValueError(f"`steps` must be an integer above 0 (got {self.steps!r})")
+        check_fraction("threshold", self.threshold)
+        check_integer("steps", self.steps, 1)
 
     @property
     def needs(self) -> frozenset[str]:

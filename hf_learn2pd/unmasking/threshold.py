@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..checks import check_fraction
 from .base import BlockPrediction, UnmaskingStrategy
 
 __all__ = ["Threshold"]
@@ -25,8 +26,7 @@ class Threshold(UnmaskingStrategy):
     threshold: float = 0.9
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.threshold <= 1.0:
-            raise ValueError(f"`threshold` must be between 0 and 1 (got {self.threshold})")
+        check_fraction("threshold", self.threshold)
 
     def __call__(self, prediction: BlockPrediction) -> torch.Tensor:
         return prediction.masked & (prediction.confidence >= self.threshold)

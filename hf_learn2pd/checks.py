@@ -1,0 +1,47 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""Checks of single values, one wording for all options: "`name` must be ... (got ...)"."""
+
+import math
+from typing import Any
+
+__all__ = ["check_fraction", "check_integer", "check_number", "is_fraction", "is_integer", "is_number", "is_token_id"]
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a finite number; a bool is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_fraction(value: Any) -> bool:
+    """Whether `value` is a number from 0 to 1."""
+    return is_number(value) and 0 <= value <= 1
+
+
+def is_integer(value: Any, least: int) -> bool:
+    """Whether `value` is an integer of at least `least`; a bool is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_token_id(value: Any) -> bool:
+    """Whether `value` can be a token id."""
+    return is_integer(value, 0)
+
+
+def check_fraction(name: str, value: Any) -> None:
+    """Raises a `ValueError` that names `name` unless `value` is a number from 0 to 1."""
+    if not is_fraction(value):
+        raise ValueError(f"`{name}` must be between 0 and 1 (got {value!r})")
+
+
+def check_number(name: str, value: Any, *, least: float | None = None, above: float | None = None) -> None:
+    """Raises a `ValueError` that names `name` unless `value` is a number of at least `least`, or above `above`."""
+    if not is_number(value) or (least is not None and value < least) or (above is not None and value <= above):
+        expected = f"at least {least}" if above is None else f"above {above}"
+        raise ValueError(f"`{name}` must be {expected} (got {value!r})")
+
+
+def check_integer(name: str, value: Any, least: int) -> None:
+    """Raises a `ValueError` that names `name` unless `value` is an integer of at least `least`."""
+    if not is_integer(value, least):
+        expected = "above 0" if least == 1 else f"of at least {least}"
+        raise ValueError(f"`{name}` must be an integer {expected} (got {value!r})")

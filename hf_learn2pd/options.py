@@ -1,0 +1,215 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""The table of options: name, type, default, check, meaning. Validation and documentation are made from it."""
+
+import json
+import os
+import textwrap
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .blocks import check_schedule
+from .checks import is_fraction, is_integer, is_number, is_token_id
+from .unmasking.resolve import check_decoding
+
+__all__ = ["OPTIONS", "Option", "documented"]
+
+
+class Option(NamedTuple):
+    """One row of the table of options."""
+
+    name: str
+    type: str
+    default: Any
+    check: Callable[[str, Any], None]
+    meaning: str
+
+
+def _holds(condition: Callable[[Any], bool], expected: str) -> Callable[[str, Any], None]:
+    def check(name: str, value: Any) -> None:
+        if not condition(value):
+            raise ValueError(f"`{name}` must be {expected} (got {value!r})")
+
+    return check
+
+
+def _one_of(*values: str) -> Callable[[str, Any], None]:
+    return _holds(lambda value: isinstance(value, str) and value in values, f"one of {', '.join(values)} or None")
+
+
+def _check_decoding(name: str, value: Any) -> None:
+    if not (isinstance(value, str) and value == "pearl"):
+        check_decoding(name, value)
+
+
+def _is_source(value: Any) -> bool:
+    if not isinstance(value, str | os.PathLike):
+        return False
+    repository, colon, subfolder = str(value).partition(":")
+    return bool(repository) and (not colon or bool(subfolder) or os.path.isdir(value))
+
+
+def _are_token_ids(value: Any) -> bool:
+    return is_token_id(value) or (isinstance(value, list | tuple) and len(value) > 0 and all(map(is_token_id, value)))
+
+
+_positive = _holds(lambda value: is_integer(value, 1), "an integer above 0")
+_boolean = _holds(lambda value: isinstance(value, bool), "a bool")
+_token_id = _holds(is_token_id, "a token id")
+
+OPTIONS = {
+    option.name: option
+    for option in (
+        Option(
+            "decoding",
+            "`str`, `dict[str, Any]` or [`UnmaskingStrategy`]",
+            "low_confidence",
+            _check_decoding,
+            'Unmasking strategy: a key of `UNMASKING_STRATEGIES`, a dict such as `{"name": "threshold", "threshold": '
+            "0.5}`, or an instance, which is saved as such a dict.",
+        ),
+        Option(
+            "unmasking_filter",
+            "`str`",
+            None,
+            _holds(_is_source, "a Hub id or a directory, either with `:subfolder` behind it"),
+            'Filter for `decoding="learn2pd"`: a Hub id or a directory, either with `:subfolder` behind it. Defaults '
+            "to the folder `unmasking_filter` of the model's own repository.",
+        ),
+        Option(
+            "filter_threshold",
+            "`float`",
+            None,
+            _holds(is_fraction, "between 0 and 1"),
+            "Filter probability above which a position is unmasked. Defaults to the filter's own threshold.",
+        ),
+        Option(
+            "max_new_tokens",
+            "`int`",
+            256,
+            _positive,
+            "Positions of the answer region. Need not be a multiple of `block_length`.",
+        ),
+        Option(
+            "block_length",
+            "`int`",
+            32,
+            _positive,
+            "Positions that are denoised together; blocks follow each other from left to right.",
+        ),
+        Option(
+            "steps",
+            "`int`",
+            None,
+            _positive,
+            "Denoising steps of the stock schedule over the whole answer, for `low_confidence`, `random` and the top-k "
+            "part of `learn2pd`. Defaults to one token per step.",
+        ),
+        Option(
+            "schedule_eps",
+            "`float`",
+            None,
+            _holds(lambda value: is_number(value) and 0 < value < 1, "a number above 0 and below 1"),
+            "Smallest time of Dream's schedule, its own is 1e-3: the share of the masked tokens that a step unmasks "
+            "grows from step to step. Wants `steps` and one block as long as the answer. By default every step "
+            "unmasks as many.",
+        ),
+        Option(
+            "block_schedule",
+            "`str`, `dict[str, Any]` or [`FixedBlocks`]",
+            None,
+            check_schedule,
+            'Where blocks end: `"adablock"` (see [`AdaBlock`]), a dict such as `{"name": "adablock", "threshold": '
+            "0.5}`, an instance, which is saved as such a dict, or None, all of `block_length`.",
+        ),
+        Option(
+            "verify",
+            "`bool`",
+            False,
+            _boolean,
+            "Whether what `decoding` chooses is a draft only: the text is then that of the stock loop, in fewer "
+            'forward passes in sequence (see [`Drafts`]). `decoding="pearl"` is short for drafts in the '
+            "order of confidence, or of what the filter accepts if one is given.",
+        ),
+        Option(
+            "max_draft_length",
+            "`int`",
+            8,
+            _positive,
+            "States of a row in one forward pass with `verify`.",
+        ),
+        Option(
+            "block_cache",
+            "`str`",
+            None,
+            _holds(
+                lambda value: isinstance(value, str) and value in ("prefix", "dual", "local"),
+                "prefix, dual, local or None",
+            ),
+            'Which keys and values are kept between passes: `"prefix"`, those before the block; `"dual"`, those '
+            'right of it as well, each until the next block begins; `"local"`, all but those of the block before, '
+            "which are computed once more when a block begins; None to compute all in every pass. Much faster, but "
+            "not exact. `generate` also takes a [`PassPolicy`].",
+        ),
+        Option(
+            "suffix_length",
+            "`int`",
+            None,
+            _holds(lambda value: is_integer(value, 0), "an integer of at least 0"),
+            "Masked columns right of the block that are in sight, beside the last one of the canvas, which tells the "
+            "model how much room it has; all if None. Passes are that much smaller.",
+        ),
+        Option(
+            "refresh_every",
+            "`int`",
+            None,
+            _positive,
+            "Denoising steps after which what `block_cache` keeps is computed anew; only at the start of a block, "
+            'with `"local"` never, if None.',
+        ),
+        Option(
+            "end_of_text",
+            "`str`",
+            "accepted",
+            _one_of("accepted", "cut", "predicted"),
+            'What ends a row: `"accepted"`, `"cut"`, `"predicted"` (see [`EndOfTextCriteria`]) or None.',
+        ),
+        Option("logits_eos_inf", "`bool`", False, _boolean, "LLaDA's option never to predict end-of-text."),
+        Option(
+            "confidence_eos_eot_inf",
+            "`bool`",
+            False,
+            _boolean,
+            "LLaDA's option to give end-of-text and end-of-turn the lowest confidence, so that they are unmasked last.",
+        ),
+        Option(
+            "cfg_scale",
+            "`float`",
+            0.0,
+            _holds(lambda value: is_number(value) and value >= 0, "a number of at least 0"),
+            "Strength of classifier-free guidance, which doubles the batch; 0 for none.",
+        ),
+        Option("mask_token_id", "`int`", None, _token_id, "Id of the mask token. Defaults to the model config's."),
+        Option(
+            "eos_token_id",
+            "`int` or `list[int]`",
+            None,
+            _holds(_are_token_ids, "a token id or a list of them"),
+            "Ids that end a text. Defaults to the model config's.",
+        ),
+        Option("pad_token_id", "`int`", None, _token_id, "Id that fills up rows behind their end."),
+        Option(
+            "output_unmasking_steps",
+            "`bool`",
+            False,
+            _boolean,
+            "Whether to return the denoising step in which every token was unmasked.",
+        ),
+    )
+}
+
+
+def documented(option: Option) -> str:
+    """Writes a row as an entry of a docstring."""
+    default = "" if option.default is None else f", defaults to `{json.dumps(option.default)}`"
+    head = f"    {option.name} ({option.type}, *optional*{default.replace('false', 'False')}):"
+    return f"{head}\n" + textwrap.fill(option.meaning, 120, initial_indent=" " * 8, subsequent_indent=" " * 8)
