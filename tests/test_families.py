@@ -181,7 +181,7 @@ def test_official_checkpoints_load_and_compute_the_definition(family):
     expected = {"Dream": DreamForMaskedDiffusion, "lladamoe": LladaMoeForMaskedDiffusion}[config["model_type"]]
     ids = torch.randint(0, 60, (2, 11), generator=torch.Generator().manual_seed(1))
     logits = definition(weights, config, ids)
-    for loader in (AutoModel, AutoModelForCausalLM):
+    for loader in (AutoModelForCausalLM,):
         for attention in ("sdpa", "eager"):
             model, report = loader.from_pretrained(directory, attn_implementation=attention, output_loading_info=True)
             assert type(model) is expected and not report["missing_keys"] and not report["unexpected_keys"]
@@ -192,7 +192,7 @@ def test_official_checkpoints_load_and_compute_the_definition(family):
 
 def test_saving_writes_the_official_layout(family, tmp_path):
     directory, config, weights = family
-    AutoModel.from_pretrained(directory).save_pretrained(tmp_path)
+    AutoModelForCausalLM.from_pretrained(directory).save_pretrained(tmp_path)
     saved = load_file(tmp_path / "model.safetensors")
     assert saved.keys() == weights.keys()
     assert all(torch.equal(saved[name], weights[name]) for name in weights)
@@ -227,7 +227,7 @@ def naive(weights, config, prompt, length, block_length):
 @given(st.lists(st.integers(0, 57), min_size=1, max_size=6), st.integers(1, 14), st.integers(1, 8))
 def test_the_stock_loop_is_that_of_the_definition(family, prompt, length, block_length):
     directory, config, weights = family
-    model, prompt = AutoModel.from_pretrained(directory), torch.tensor([prompt])
+    model, prompt = AutoModelForCausalLM.from_pretrained(directory), torch.tensor([prompt])
     options = {"max_new_tokens": length, "block_length": block_length, "end_of_text": None}
     expected = naive(weights, config, prompt, length, block_length)
     assert torch.equal(model.generate(prompt, decoding=LowConfidence(), **options), expected)
@@ -241,7 +241,7 @@ FILTER = UnmaskingFilter(architecture="transformer", features=["confidence", "po
 @pytest.mark.parametrize("end_of_text", [None, "accepted", "cut", "predicted"])
 @pytest.mark.parametrize("decoding", [LowConfidence(), Threshold(0.1), Learn2PD(FILTER, 0.5)])
 def test_rows_are_independent_with_everything_else(family, block_cache, end_of_text, decoding):
-    model = AutoModel.from_pretrained(family[0])
+    model = AutoModelForCausalLM.from_pretrained(family[0])
     prompts = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
     ids = torch.tensor([[EOT] * (6 - len(prompt)) + prompt for prompt in prompts])
     mask = torch.tensor([[0] * (6 - len(prompt)) + [1] * len(prompt) for prompt in prompts])
