@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import scaled_dot_product_attention, silu
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, Qwen2Tokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    Qwen2Tokenizer,
+)
 
 from hf_learn2pd import (
     DreamConfig,
@@ -186,7 +193,9 @@ def test_official_checkpoints_load_and_compute_the_definition(family):
     expected = {"Dream": DreamForMaskedDiffusion, "lladamoe": LladaMoeForMaskedDiffusion}[config["model_type"]]
     ids = torch.randint(0, 60, (2, 11), generator=torch.Generator().manual_seed(1))
     logits = definition(weights, config, ids)
-    loaders = [AutoModelForCausalLM] if config["model_type"] == "Dream" else [AutoModelForCausalLM, AutoModelForMaskedLM]
+    loaders = (
+        [AutoModelForCausalLM] if config["model_type"] == "Dream" else [AutoModelForCausalLM, AutoModelForMaskedLM]
+    )
     for loader in loaders:
         for attention in ("sdpa", "eager"):
             model, report = loader.from_pretrained(directory, attn_implementation=attention, output_loading_info=True)
@@ -317,7 +326,7 @@ def test_fresh_models_have_an_embedding_for_end_of_text():
 @torch.no_grad()
 @pytest.mark.parametrize("family", ["lladamoe"], indirect=True)
 def test_a_mixture_of_experts_is_told_apart_where_its_model_type_is_that_of_llada(family, tmp_path):
-    directory, config, weights = family
+    _, config, weights = family
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "llada", "norm_topk_prob": None}))
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     assert type(AutoConfig.from_pretrained(tmp_path)) is LladaMoeConfig

@@ -126,7 +126,10 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(model, tmp_path):
 
 def test_only_answers_are_masked_and_only_masks_are_learned():
     texts = [{"input_ids": [1, 2, 3, 4, 5], "labels": [-100, -100, 3, 4, 5]}, {"input_ids": [6, 7, 8]}]
-    clean, prompt = torch.tensor([[1, 2, 3, 4, 5], [6, 7, 8, EOT, EOT]]), torch.tensor([[1, 1, 0, 0, 0], [0] * 5]).bool()
+    clean, prompt = (
+        torch.tensor([[1, 2, 3, 4, 5], [6, 7, 8, EOT, EOT]]),
+        torch.tensor([[1, 1, 0, 0, 0], [0] * 5]).bool(),
+    )
     collator = DataCollatorForMaskedDiffusion(MASK, EOT, generator=torch.Generator().manual_seed(0))
     ever = torch.zeros(2, 5, dtype=torch.bool)
     for _ in range(50):
@@ -196,7 +199,9 @@ def test_fine_tuning_the_shipped_model_on_its_own_tasks_keeps_it_right(tmp_path)
     model.eval()
     for index in range(4):
         sample = task_sample(7, index, "test")
-        prompt = torch.tensor([[id for id, label in zip(*text_of(tokenizer, sample).values(), strict=True) if label < 0]])
+        prompt = torch.tensor(
+            [[id for id, label in zip(*text_of(tokenizer, sample).values(), strict=True) if label < 0]]
+        )
         output = model.generate(prompt, max_new_tokens=160)
         assert is_correct(sample, tokenizer.decode(output[0, prompt.shape[1] :], skip_special_tokens=True))
 

@@ -16,7 +16,7 @@ from transformers import (
 
 from .masked_diffusion import MaskedDiffusionMixin, make_bidirectional
 
-__all__ = ["DreamConfig", "DreamForMaskedDiffusion", "DreamModel"]
+__all__ = ["DreamConfig", "DreamForMaskedDiffusion", "DreamModel", "DreamTokenizer"]
 
 
 class DreamConfig(Qwen2Config):
@@ -49,6 +49,10 @@ class DreamConfig(Qwen2Config):
         super().__post_init__(**kwargs)
         # Official files say True, but what grows token by token is wrong for a model that looks ahead.
         self.use_cache = False
+
+
+class DreamTokenizer(Qwen2Tokenizer):
+    """Qwen2's tokenizer, under the name that official tokenizer files ask for."""
 
 
 class DreamModel(Qwen2Model):
@@ -87,5 +91,4 @@ AutoConfig.register("Dream", DreamConfig)
 AutoModel.register(DreamConfig, DreamModel)
 # Not for masked LM: who asks for that reads a token's logits in its own column.
 AutoModelForCausalLM.register(DreamConfig, DreamForMaskedDiffusion)
-# The official class is a Qwen2 tokenizer with other defaults, all of which are written in the tokenizer's files.
-AutoTokenizer.register(DreamConfig, tokenizer_class=Qwen2Tokenizer)
+AutoTokenizer.register(DreamConfig, tokenizer_class=DreamTokenizer)

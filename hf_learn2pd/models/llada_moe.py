@@ -72,7 +72,6 @@ class LladaMoeConfig(Qwen3MoeConfig):
     pad_token_id: int | None = 156892
     eos_token_id: int | list[int] | None = 156892
     mask_token_id: int | None = 156895
-    norm_topk_prob: bool | None = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         for name, value in _ARCHITECTURE.items():
@@ -82,8 +81,6 @@ class LladaMoeConfig(Qwen3MoeConfig):
         for name in ("norm_topk_prob", "use_sliding_window"):
             if getattr(self, name):
                 raise ValueError(f"`{name}` must be False for a LLaDA-MoE model here (got {getattr(self, name)!r})")
-        # The official class writes null.
-        self.norm_topk_prob = False
         for official, name in (
             ("expert_intermediate_size", "moe_intermediate_size"),
             ("dense_intermediate_size", "intermediate_size"),
@@ -99,6 +96,12 @@ class LladaMoeConfig(Qwen3MoeConfig):
         super().__post_init__(**kwargs)
         # What grows token by token is wrong for a model that looks ahead.
         self.use_cache = False
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Reads the fields of a `config.json`; the official class writes `"norm_topk_prob": null` for False."""
+        normed = config_dict.get("norm_topk_prob") or False
+        return super().from_dict(config_dict | {"norm_topk_prob": normed}, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
         """Serializes with the official field names."""
