@@ -99,9 +99,10 @@ class LladaMoeConfig(Qwen3MoeConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """Reads the fields of a `config.json`; the official class writes `"norm_topk_prob": null` for False."""
-        normed = config_dict.get("norm_topk_prob") or False
-        return super().from_dict(config_dict | {"norm_topk_prob": normed}, **kwargs)
+        """Reads the fields of a `config.json`, in both spellings of the official classes."""
+        # null stands for False, and "llada" as the model type would pick the tensor names of dense models.
+        spelled = {"norm_topk_prob": config_dict.get("norm_topk_prob") or False, "model_type": cls.model_type}
+        return super().from_dict(config_dict | spelled, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
         """Serializes with the official field names."""
