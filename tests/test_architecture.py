@@ -20,7 +20,7 @@ FLOORS = [
     ["reader"],
     ["loop"],
     ["generation"],
-    ["filter", "models", "enabling"],
+    ["filter", "models", "enabling", "training"],
 ]
 
 

@@ -3,11 +3,11 @@
 
 from typing import Any
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM, Qwen3Model
 
-from ..generation import DiffusionGenerationMixin
+from .masked_diffusion import MaskedDiffusionMixin, make_bidirectional
 
-__all__ = ["SdarConfig", "SdarForMaskedDiffusion"]
+__all__ = ["SdarConfig", "SdarForMaskedDiffusion", "SdarModel"]
 
 
 class SdarConfig(Qwen3Config):
@@ -40,9 +40,26 @@ class SdarConfig(Qwen3Config):
         if self.use_sliding_window:
             raise ValueError("`use_sliding_window` must be False for a SDAR model here (got True)")
         super().__post_init__(**kwargs)
+        self.use_cache = False
 
 
-class SdarForMaskedDiffusion(DiffusionGenerationMixin, Qwen3ForCausalLM):  # type: ignore[misc]
+class SdarModel(Qwen3Model):
+    r"""
+    SDAR without its LM head.
+
+    Args:
+        config ([`SdarConfig`]): The configuration.
+    """
+
+    config_class = SdarConfig
+    config: SdarConfig
+
+    def __init__(self, config: SdarConfig):
+        super().__init__(config)
+        make_bidirectional(self)
+
+
+class SdarForMaskedDiffusion(MaskedDiffusionMixin, Qwen3ForCausalLM):  # type: ignore[misc]
     r"""
     SDAR: a masked diffusion language model that is autoregressive from block to block.
 
@@ -57,12 +74,7 @@ class SdarForMaskedDiffusion(DiffusionGenerationMixin, Qwen3ForCausalLM):  # typ
     config: SdarConfig
     block_causal = True
 
-    def __init__(self, config: SdarConfig):
-        super().__init__(config)
-        for layer in self.model.layers:
-            layer.self_attn.is_causal = False
-
 
 AutoConfig.register("sdar", SdarConfig)
-AutoModel.register(SdarConfig, SdarForMaskedDiffusion)
+AutoModel.register(SdarConfig, SdarModel)
 AutoModelForCausalLM.register(SdarConfig, SdarForMaskedDiffusion)
