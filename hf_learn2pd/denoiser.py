@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers import LogitsProcessorList
 
 from .cache import BlockCache
 from .canvas import Canvas
 from .compatibility import cache_argument
 from .history import History, Turn
+from .processors import Processors
 from .special_tokens import SpecialTokens
 from .unmasking import BlockPrediction
 
@@ -35,8 +35,7 @@ class Denoiser:
     Args:
         model ([`DiffusionGenerationMixin`]): A bidirectional model with a decoder and an LM head.
         special_tokens ([`SpecialTokens`]): Which ids are never predicted, or never confident.
-        logits_processor (`LogitsProcessorList`, *optional*):
-            Applied position by position before a token is picked.
+        processors ([`Processors`], *optional*): Applied position by position before a token is picked.
         do_sample (`bool`, *optional*, defaults to `False`):
             Whether to sample tokens; otherwise the most probable is taken.
         generator (`torch.Generator`, *optional*): Source of randomness for sampling.
@@ -54,7 +53,7 @@ class Denoiser:
         self,
         model: Any,
         special_tokens: SpecialTokens,
-        logits_processor: LogitsProcessorList | None = None,
+        processors: Processors | None = None,
         do_sample: bool = False,
         generator: torch.Generator | None = None,
         cfg_scale: float = 0.0,
@@ -69,7 +68,7 @@ class Denoiser:
         self.cache_argument = cache_argument(self.decoder.forward) or ""
         self.logits_shift = model.logits_shift
         self.special_tokens = special_tokens
-        self.logits_processor = logits_processor
+        self.processors = processors
         self.do_sample = do_sample
         self.generator = generator
         self.cfg_scale = cfg_scale
@@ -114,7 +113,10 @@ class Denoiser:
         if rows is not None:
             begins, waits, input_ids = begins[rows], waits[rows], input_ids[rows]
         turn = Turn(begins, waits, rows, count)
-        found = self._predict(hidden, input_ids, index, turn, masked if rows is None else masked[rows])
+        original = canvas.rows if rows is None else canvas.rows[rows]
+        found = self._predict(
+            hidden, input_ids, index, columns, original, turn, masked if rows is None else masked[rows]
+        )
         if rows is not None:
             found = {
                 name: values.new_zeros(canvas.columns.shape).index_copy_(0, rows, values)
@@ -247,12 +249,15 @@ class Denoiser:
         hidden: torch.Tensor,
         input_ids: torch.Tensor,
         index: torch.Tensor,
+        columns: torch.Tensor,
+        rows: torch.Tensor,
         turn: Turn | None = None,
         masked: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """
         Returns tokens and confidence where `index` of shape `(rows, width)` points to in `hidden`.
 
+        In `input_ids`, of the given rows of the batch, this predicts the tokens in `columns`.
         With `turn` these are the rows' blocks, and what is needed of them is returned as well.
         """
         places = index.repeat(2, 1) if self.cfg_scale > 0.0 else index
@@ -262,14 +267,17 @@ class Denoiser:
             logits = unconditional + (self.cfg_scale + 1) * (conditional - unconditional)
         logits.index_fill_(-1, self.special_tokens.never_predicted, -torch.inf)
         if self.rescore is not None and turn is not None:
-            logits, memory = self.rescore(logits, self.history.last("memory", logits, turn, 0.0), masked)
+            # A copy: what a strategy writes into must not be the canvas.
+            seen = None if masked is None else masked.clone()
+            logits, memory = self.rescore(logits, self.history.last("memory", logits, turn, 0.0), seen)
             self.history.store("memory", memory, turn)
 
-        scores = logits
-        if self.logits_processor:
-            # Processors are written for one position per row: each position becomes a row.
-            context = input_ids.repeat_interleave(index.shape[1], dim=0)
-            scores = self.logits_processor(context, logits.flatten(0, 1)).view_as(logits)  # type: ignore[arg-type]
+        scores, nothing = logits, None
+        if self.processors:
+            scores = self.processors(logits, input_ids, columns, rows)
+            # Where processors leave nothing something has to be taken, as late as possible.
+            nothing = (scores == -torch.inf).all(dim=-1)
+            scores = torch.where(nothing[..., None], logits, scores)
         if self.do_sample:
             probabilities = scores.softmax(dim=-1).flatten(0, 1)
             tokens = probabilities.multinomial(1, generator=self.generator).view_as(index)
@@ -281,7 +289,10 @@ class Denoiser:
         # Measured from the largest logit: probabilities close to 1 would otherwise be rounded as the logits are.
         logits = logits - logits.amax(dim=-1, keepdim=True)
         chosen, total = logits.gather(-1, tokens[..., None]).squeeze(-1), logits.logsumexp(dim=-1)
-        found = {"tokens": tokens, "confidence": (chosen - total).exp()}
+        confidence = (chosen - total).exp()
+        if nothing is not None:
+            confidence = confidence.masked_fill(nothing, 0.0)
+        found = {"tokens": tokens, "confidence": confidence}
         if "margin" in self.needs:
             first, second = (logits.topk(2, dim=-1).values - total[..., None]).exp().unbind(dim=-1)
             found["margin"] = first - second
@@ -304,7 +315,7 @@ class Denoiser:
         for start in range(0, canvas.length, canvas.block_length):
             column = torch.arange(start, min(start + canvas.block_length, canvas.length), device=hidden.device)
             index = self._shifted(column).expand(len(canvas.rows), -1)
-            there = self._predict(hidden, canvas.input_ids, index)
+            there = self._predict(hidden, canvas.input_ids, index, column.expand_as(index), canvas.rows)
             masked = (canvas.tokens[:, column] == self.special_tokens.mask) & (column < canvas.end[:, None])
             masked &= (column >= canvas.prompt_length) & torch.isin(there["tokens"], self.special_tokens.eos)
             parts.append(there["confidence"].masked_fill(~masked, -1.0))

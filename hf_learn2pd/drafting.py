@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from .canvas import Canvas
+from .choice import ask
 from .denoiser import Denoiser
 from .unmasking import BlockPrediction, LowConfidence, Threshold, UnmaskingStrategy, most_confident
 
@@ -85,7 +86,7 @@ class DraftingDenoiser(Denoiser):
         """
         refreshes = self.block_cache is not None and self._refreshes(canvas)
         prediction = super().__call__(canvas) if refreshes else self._verify(canvas)
-        drafted = prediction.masked & self.drafter(prediction)
+        drafted = ask(self.drafter, prediction)
         order = prediction.confidence.masked_fill(~drafted, -torch.inf)
         waits = ~prediction.masked.any(dim=-1, keepdim=True)
         self.drafted = torch.where(waits, self.drafted, prediction.tokens)
@@ -150,7 +151,8 @@ class DraftingDenoiser(Denoiser):
         input_ids = canvas.tokens[row].scatter(1, columns, blocks[row, state])[:, : canvas.length]
         mask, positions = (None if values is None else values[row] for values in (mask, positions))
         hidden = self._forward("full", input_ids, self._unprompted(canvas, input_ids), mask, positions, 0)
-        found = self._predict(hidden, input_ids, self._shifted(columns.clamp(max=canvas.length - 1)))
+        index = self._shifted(columns.clamp(max=canvas.length - 1))
+        found = self._predict(hidden, input_ids, index, columns, canvas.rows[row])
         return {name: values.new_zeros(blocks.shape).index_put((row, state), values) for name, values in found.items()}
 
     def _windows(self, canvas: Canvas, blocks: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -177,6 +179,8 @@ class DraftingDenoiser(Denoiser):
         hidden = self._forward(self.block_cache, input_ids, input_ids, bias, positions.repeat(1, count), cached)
         # A state counts as a row, as it does without a cache.
         self.forward_passes[-1] = (self.block_cache, self.cache.batch_size * count, width, cached)
-        place = (canvas.columns - canvas.block_start[:, None]).clamp(max=width - 1).repeat_interleave(count, dim=0)
-        found = self._predict(hidden.unflatten(1, (count, width)).flatten(0, 1), tokens.flatten(0, 1), place)
+        place = (canvas.columns - canvas.block_start[:, None]).clamp(max=width - 1)
+        place, columns, rows = (each.repeat_interleave(count, dim=0) for each in (place, canvas.columns, canvas.rows))
+        hidden = hidden.unflatten(1, (count, width)).flatten(0, 1)
+        found = self._predict(hidden, tokens.flatten(0, 1)[:, : canvas.length], place, columns, rows)
         return {name: values.view_as(blocks) for name, values in found.items()}

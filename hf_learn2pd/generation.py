@@ -7,27 +7,26 @@ from typing import Any
 
 import torch
 from transformers import (
-    EosTokenCriteria,
     GenerationConfig,
     GenerationMixin,
     LogitsProcessorList,
-    MaxLengthCriteria,
     PreTrainedConfig,
     StoppingCriteriaList,
-    StopStringCriteria,
 )
 from transformers.generation.streamers import BaseStreamer
 from transformers.utils import ModelOutput
 
 from .blocks import AdaBlock, FixedBlocks
 from .canvas import Canvas
+from .choice import ask, choose
 from .configuration import DiffusionGenerationConfig
 from .denoiser import Denoiser
 from .drafting import DraftingDenoiser, as_drafter
 from .filter import UnmaskingFilter
+from .processors import Processors
 from .special_tokens import SpecialTokens
-from .stopping import EndOfTextCriteria, stopped_at
-from .unmasking import BlockPrediction, LowConfidence, UnmaskingStrategy, most_confident, resolve_strategy
+from .stopping import BlockCriteria, EndOfTextCriteria, StopStrings
+from .unmasking import LowConfidence, UnmaskingStrategy, resolve_strategy
 
 __all__ = ["DiffusionGenerationMixin", "DiffusionGenerationOutput"]
 
@@ -177,7 +176,7 @@ class DiffusionGenerationMixin(GenerationMixin):
         if config.stop_strings is not None and tokenizer is not None:
             # transformers does not hand the tokenizer on to a custom loop, so the criterion is made here.
             stopping_criteria = StoppingCriteriaList(stopping_criteria or [])
-            stopping_criteria.append(StopStringCriteria(tokenizer, config.stop_strings))
+            stopping_criteria.append(StopStrings(tokenizer, config.stop_strings))
             config.stop_strings = None
 
         # transformers takes any parameter in this signature from `kwargs`, so it names no more than it has to.
@@ -295,8 +294,17 @@ def _denoise(
         generator,
         config.refresh_every,
     )
+    processors = Processors(
+        logits_processor,
+        input_ids,
+        attention_mask,
+        special_tokens,
+        max_new_tokens,
+        model.config.vocab_size,
+        bool(config.verify),
+    )
     options: dict[str, Any] = {
-        "logits_processor": logits_processor,
+        "processors": processors,
         "do_sample": bool(config.do_sample),
         "generator": generator,
         "cfg_scale": config.cfg_scale,
@@ -306,27 +314,31 @@ def _denoise(
     }
     if config.verify:
         window = model.logits_shift + (max_new_tokens if config.block_cache == "prefix" else canvas.block_length)
-        options |= {"max_draft_length": config.max_draft_length, "batch_size": batch_size, "window": window}
+        # No block has more states than it has positions.
+        draft_length = min(config.max_draft_length, canvas.block_length)
+        options |= {"max_draft_length": draft_length, "batch_size": batch_size, "window": window}
         denoiser: Denoiser = DraftingDenoiser(model, special_tokens, drafter=as_drafter(strategy), **options)
         strategy = LowConfidence()
     else:
         denoiser = Denoiser(model, special_tokens, rescore=strategy.rescore if strategy.rescores else None, **options)
     end_of_text = EndOfTextCriteria(config.end_of_text, special_tokens)
-    # transformers adds criteria for what the canvas and `end_of_text` already settle.
-    builtin = (EosTokenCriteria, MaxLengthCriteria)
-    criteria = StoppingCriteriaList(each for each in stopping_criteria if not isinstance(each, builtin))
+    criteria = BlockCriteria(stopping_criteria, canvas, special_tokens)
 
     # 2. Denoise
     while len(canvas.rows):
         # 2.a Predict
         prediction = denoiser(canvas)
         # 2.b Choose
-        chosen = _choose(strategy, prediction)
+        chosen = choose(strategy, prediction)
+        if processors.forbidden:
+            chosen = processors.settle(
+                canvas.input_ids, canvas.columns, canvas.rows, prediction.tokens, prediction.confidence, chosen
+            )
         # 2.c Unmask
         canvas.unmask(prediction.tokens, chosen)
         # 2.d Cut
         if config.end_of_text in ("cut", "predicted"):
-            trusted = chosen if config.end_of_text == "cut" else strategy.accept(prediction) & prediction.masked
+            trusted = chosen if config.end_of_text == "cut" else ask(strategy.accept, prediction)
             canvas.cut(end_of_text.cut_at(prediction, canvas.columns, trusted))
         # 2.e Stop
         # What lies before a block is unmasked and has no end, or the row would have left.
@@ -343,6 +355,7 @@ def _denoise(
     # 3. Pad and count
     if streamer is not None:
         streamer.end()
+    criteria.shorten(canvas)
     length = int(canvas.ends.max())
     sequences = canvas.sequences[:, :length]
     if not config.return_dict_in_generate:
@@ -361,32 +374,16 @@ def _denoise(
     )
 
 
-def _choose(strategy: UnmaskingStrategy, prediction: BlockPrediction) -> torch.Tensor:
-    """Asks the strategy; a row for which it chooses nothing gets its most confident masked position."""
-    chosen = strategy(prediction)
-    if chosen.dtype != torch.bool or chosen.shape != prediction.masked.shape:
-        wanted, got = tuple(prediction.masked.shape), f"{chosen.dtype} of shape {tuple(chosen.shape)}"
-        raise ValueError(f"`decoding` must return a bool tensor of shape {wanted} (got {got})")
-    chosen = chosen & prediction.masked
-    stuck = ~chosen.any(dim=-1)
-    return chosen | most_confident(prediction.confidence, prediction.masked, stuck.long())
-
-
 def _at_block_ends(
     canvas: Canvas,
-    criteria: StoppingCriteriaList,
+    criteria: BlockCriteria,
     streamer: BaseStreamer | None,
     complete: torch.Tensor,
     text_end: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Applies a user's criteria to, and streams, the rows that have just finished a block or their text."""
-    rows = (complete | canvas.block_done).nonzero().squeeze(-1).tolist()
-    complete, text_end = complete.clone(), text_end.clone()
-    for row in rows:
-        start, end = int(canvas.block_start[row]), int(torch.minimum(canvas.block_end, text_end)[row])
-        stop = stopped_at(criteria, canvas.input_ids[row : row + 1], start, end)
-        if stop is not None:
-            complete[row], text_end[row], end = True, stop, stop
-        if streamer is not None:
-            streamer.put(canvas.tokens[row, start:end].cpu())
+    complete, text_end = criteria(canvas, complete, text_end)
+    if streamer is not None and bool((complete | canvas.block_done)[0]):
+        start, end = int(canvas.block_start[0]), int(torch.minimum(canvas.block_end, text_end)[0])
+        streamer.put(canvas.tokens[0, start:end].cpu())
     return complete, text_end

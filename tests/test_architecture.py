@@ -13,7 +13,7 @@ FLOORS = [
     ["unmasking"],
     ["configuration"],
     ["special_tokens"],
-    ["canvas", "cache", "stopping", "blocks", "history"],
+    ["blocks", "cache", "canvas", "choice", "forbidden", "history", "processors", "stopping"],
     ["denoiser"],
     ["drafting"],
     ["generation"],
