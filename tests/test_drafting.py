@@ -136,3 +136,10 @@ def test_text_and_order_are_those_of_the_stock_loop(
 def test_what_cannot_be_verified_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         ScriptedModel([1, 2], [0.9, 0.8]).run(**{"verify": True} | options)
+
+
+def test_a_draft_is_no_longer_than_a_block():
+    model = ScriptedModel([1, 2, 3, 4], [0.9, 0.8, 0.7, 0.6])
+    output = model.run(decoding="pearl", end_of_text=None, max_draft_length=10**9)
+    assert output.sequences[0, 2:].tolist() == [1, 2, 3, 4]
+    assert [rows for _, rows, _, _ in output.forward_passes] == [1, 3]
