@@ -81,7 +81,8 @@ def process(processor, prompt, padding, answer, columns, scores):
 def test_the_next_token_is_processed_as_transformers_does_it_without_padding(name, padding):
     generator = torch.Generator().manual_seed(1)
     changed = 0
-    for length in (1, 2, 5):
+    # transformers 5.17 leaves out sequences that are longer than the text, although the next token may complete them.
+    for length in (3, 5) if name in ("bad_words", "sequence_bias") else (1, 2, 5):
         for written in range(ANSWER):
             prompt, answer = torch.randint(0, 3, (length + ANSWER,), generator=generator).split((length, ANSWER))
             scores = torch.randn(VOCAB, generator=generator)
