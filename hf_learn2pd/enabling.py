@@ -25,7 +25,8 @@ class _Forward:
         self.accepted = set(inspect.signature(type(model).forward).parameters)
 
     def __call__(self, attention_mask: torch.Tensor | None = None, **inputs: Any) -> Any:
-        if attention_mask is not None and attention_mask.ndim == 4:
+        if attention_mask is not None and attention_mask.ndim == 4 and attention_mask.shape[2] == 1:
+            # One row of keys for all queries: what any model takes is the same in two dimensions.
             attention_mask = attention_mask[:, 0, 0].long()
         inputs = {name: value for name, value in inputs.items() if name in self.accepted and value is not None}
         return SimpleNamespace(last_hidden_state=self.forward(attention_mask=attention_mask, **inputs).logits)
@@ -105,6 +106,9 @@ def enable_decoding(
     # Without these a model cannot pass a cache on to its attention.
     takes_positions = "position_ids" in inspect.signature(cls.forward).parameters
     changed.takes_block_cache = takes_positions and cache_argument(cls.forward) is not None
+    # A mask for each query takes the place of causality, and code from elsewhere may not know it.
+    bidirectional = getattr(model.config, "is_causal", None) is False or cls.__name__.endswith("ForMaskedLM")
+    changed.takes_query_mask = bidirectional and cls.__module__.startswith("transformers.")
     return model
 
 
@@ -125,7 +129,8 @@ def disable_decoding(model: PreTrainedModel) -> PreTrainedModel:
         raise ValueError(f"`model` must be one that `enable_decoding` has changed (got {type(model).__name__})")
     changed: Any = model
     changed.__class__, generation_config = changed.before_enabling
-    del changed.before_enabling, changed.logits_shift, changed.takes_block_cache, changed.generation_config
+    del changed.before_enabling, changed.logits_shift, changed.takes_block_cache, changed.takes_query_mask
+    del changed.generation_config
     if generation_config is not None:
         changed.generation_config = generation_config
     return model

@@ -7,14 +7,11 @@ from typing import Any
 
 import torch
 from transformers import (
-    EosTokenCriteria,
     GenerationConfig,
     GenerationMixin,
     LogitsProcessorList,
-    MaxLengthCriteria,
     PreTrainedConfig,
     StoppingCriteriaList,
-    StopStringCriteria,
 )
 from transformers.generation.streamers import BaseStreamer
 from transformers.utils import ModelOutput
@@ -25,13 +22,15 @@ from .configuration import DiffusionGenerationConfig
 from .filter import UnmaskingFilter
 from .inputs import Finite, check_attention_mask, check_length, check_prompts, check_unmasked, split_keywords
 from .loop import Watcher, denoise
-from .passes import PASS_POLICIES, BlockCausal, Drafts, FullCanvas, PassPolicy, Setting, as_drafter
+from .passes import Drafts, PassPolicy, Setting, as_drafter, resolve_policy
 from .prediction import Memory
+from .processors import Processors
 from .reader import Reader
 from .special_tokens import SpecialTokens
-from .stopping import EndOfTextCriteria, Stop, stopped_at
+from .stopping import EndOfTextCriteria, Stop
 from .unmasking import LowConfidence, UnmaskingStrategy, resolve_strategy
 from .unmasking.resolve import strategy_name
+from .watchers import BlockCriteria, StopStrings, Stream
 
 __all__ = ["DiffusionGenerationMixin", "DiffusionGenerationOutput"]
 
@@ -81,6 +80,8 @@ class DiffusionGenerationMixin(GenerationMixin):
     takes_block_cache = True
     # Whether a block sees only what is before it and itself, as the model was trained.
     block_causal = False
+    # Whether attention takes a mask with a row for each query.
+    takes_query_mask = True
 
     def denoising_modules(self) -> tuple[Any, Any]:
         """The decoder, which gives hidden states, and the head that makes logits of them."""
@@ -105,6 +106,7 @@ class DiffusionGenerationMixin(GenerationMixin):
         unmasking_filter: str | os.PathLike[str] | UnmaskingFilter | None = None,
         reference_ids: torch.Tensor | None = None,
         block_schedule: str | dict[str, Any] | FixedBlocks | None = None,
+        block_cache: str | PassPolicy | None = None,
         generator: torch.Generator | None = None,
         streamer: BaseStreamer | None = None,
         **kwargs: Any,
@@ -129,6 +131,8 @@ class DiffusionGenerationMixin(GenerationMixin):
                 The known output for `decoding="oracle"`.
             block_schedule (`str`, `dict[str, Any]` or [`FixedBlocks`], *optional*):
                 Where blocks end: `"adablock"`, a dict of it as `"name"` and options, or an instance.
+            block_cache (`str` or [`PassPolicy`], *optional*):
+                Which keys and values are kept between passes: `"prefix"`, `"dual"`, `"local"`, or an instance.
             generator (`torch.Generator`, *optional*):
                 Source of randomness for sampling and random orders, on the model's device.
             streamer (`BaseStreamer`, *optional*):
@@ -146,13 +150,16 @@ class DiffusionGenerationMixin(GenerationMixin):
         parent: Any = super()
         if kwargs.get("custom_generate") is not None:
             own: dict[str, Any] = {"decoding": decoding, "unmasking_filter": unmasking_filter, "generator": generator}
-            own |= {"reference_ids": reference_ids, "block_schedule": block_schedule}
+            own |= {"reference_ids": reference_ids, "block_schedule": block_schedule, "block_cache": block_cache}
             kwargs |= {name: value for name, value in own.items() if value is not None}
             return parent.generate(
                 inputs, generation_config, logits_processor, stopping_criteria, streamer=streamer, **kwargs
             )
         if not isinstance(generation_config, GenerationConfig | None):
             raise ValueError(f"`generation_config` must be a GenerationConfig (got {generation_config!r})")
+        policy = block_cache if isinstance(block_cache, PassPolicy) else None
+        if policy is None and block_cache is not None:
+            kwargs["block_cache"] = block_cache
         config_keywords, inputs_by_name = split_keywords(kwargs)
         prompt = inputs if inputs is not None else inputs_by_name.get("input_ids")
         config_keywords |= {"decoding": decoding, "block_schedule": block_schedule}
@@ -186,7 +193,7 @@ class DiffusionGenerationMixin(GenerationMixin):
         if config.stop_strings is not None and tokenizer is not None:
             # transformers does not hand the tokenizer on to a custom loop, so the criterion is made here.
             stopping_criteria = StoppingCriteriaList(stopping_criteria or [])
-            stopping_criteria.append(StopStringCriteria(tokenizer, config.stop_strings))
+            stopping_criteria.append(StopStrings(tokenizer, config.stop_strings))
             config.stop_strings = None
 
         # transformers takes any parameter in this signature from `kwargs`, so it names no more than it has to.
@@ -214,6 +221,7 @@ class DiffusionGenerationMixin(GenerationMixin):
                 generation_config,
                 strategy,
                 blocks,
+                policy,
                 logits_processor,
                 stopping_criteria,
                 generator,
@@ -245,23 +253,14 @@ def _denoise(
     config: DiffusionGenerationConfig,
     strategy: UnmaskingStrategy,
     schedule: FixedBlocks,
+    block_cache: PassPolicy | None,
     logits_processor: LogitsProcessorList,
     stopping_criteria: StoppingCriteriaList,
     generator: torch.Generator | None,
     streamer: BaseStreamer | None,
 ) -> DiffusionGenerationOutput | torch.Tensor:
     r"""
-    The denoising loop.
-
-    1. Check the options and lay out the canvas: the prompts, then mask tokens.
-    2. While a row is unfinished, for all rows that are:
-       a. Predict: one forward pass; tokens and confidences of each row's block.
-       b. Choose: the strategy says which predictions become final; at least one in every row.
-       c. Unmask them.
-       d. Cut what lies behind the end of the text, if `end_of_text` says so.
-       e. Stop: find the rows whose text is complete, and those that a user's criterion stops.
-       f. Move on: rows whose block is done enter their next one; rows that have stopped leave the batch.
-    3. Pad behind the end of each row and count tokens per forward pass.
+    Prepares the objects that the denoising loop asks, runs it, and gathers what it has left.
 
     Called by `GenerationMixin.generate` after it has prepared its arguments. What it prepares for token-by-token
     decoding only (an empty cache, `logits_to_keep`, positions of the prompt) is left aside.
@@ -277,14 +276,7 @@ def _denoise(
     check_length(input_ids, attention_mask, max_new_tokens, model.config)
     if streamer is not None and batch_size > 1:
         raise ValueError(f"`streamer` must be None for more than one row (got {batch_size} rows)")
-    attention = str(model.config._attn_implementation)
-    # Flash attention takes queries to be the last columns of its mask; behind a cut or beside a draft some are hidden.
-    unseen = "verify" if config.verify else f"end_of_text={config.end_of_text!r}"
-    hides = config.verify or config.end_of_text in ("cut", "predicted")
-    if config.block_cache is not None and not model.takes_block_cache:
-        raise ValueError(f"`block_cache` must be None for a model that takes no cache (got {config.block_cache!r})")
-    if config.block_cache is not None and hides and "flash" in attention:
-        raise ValueError(f"`block_cache` must be None with {attention} and `{unseen}` (got {config.block_cache!r})")
+    policy = resolve_policy(block_cache or config.block_cache, config, model)
     special_tokens = SpecialTokens.of(config, model.config, device)
     check_unmasked(input_ids, attention_mask, special_tokens.mask)
     strategy = strategy.prepare(batch_size, schedule.widest(max_new_tokens), device)
@@ -300,12 +292,15 @@ def _denoise(
         config.block_length if model.block_causal else None,
         config.schedule_eps,
     )
-    memory = Memory(batch_size)
-    policy: PassPolicy = FullCanvas()
-    if config.block_cache is not None:
-        policy = PASS_POLICIES[config.block_cache](config.refresh_every)
-    elif model.block_causal:
-        policy = BlockCausal()
+    processors = Processors(
+        logits_processor,
+        input_ids,
+        attention_mask,
+        special_tokens,
+        max_new_tokens,
+        model.config.vocab_size,
+        bool(config.verify),
+    )
     keeps_suffix = policy.keeps_suffix
     rescore = strategy.rescore if strategy.rescores else None
     needs = strategy.needs
@@ -315,8 +310,8 @@ def _denoise(
     reader = Reader(
         model,
         special_tokens,
-        memory,
-        logits_processor=logits_processor,
+        Memory(batch_size),
+        processors=processors,
         do_sample=bool(config.do_sample),
         generator=generator,
         cfg_scale=config.cfg_scale,
@@ -325,13 +320,10 @@ def _denoise(
         rescore=rescore,
     )
     stop = Stop(EndOfTextCriteria(config.end_of_text, special_tokens), strategy, keeps_suffix)
-    # transformers adds criteria for what the canvas and `end_of_text` already settle.
-    builtin = (EosTokenCriteria, MaxLengthCriteria)
-    criteria = StoppingCriteriaList(each for each in stopping_criteria if not isinstance(each, builtin))
-    finite = Finite(device)
-    watchers: list[Watcher] = [finite]
-    if criteria or streamer is not None:
-        watchers.append(lambda canvas, _, *ends: _at_block_ends(canvas, criteria, streamer, *ends))
+    finite, criteria = Finite(device), BlockCriteria(stopping_criteria, canvas, special_tokens)
+    watchers: list[Watcher] = [finite, criteria]
+    if streamer is not None:
+        watchers.append(Stream(streamer))
 
     # 2. Denoise
     denoise(canvas, policy, reader, strategy, schedule, stop, watchers)
@@ -340,6 +332,7 @@ def _denoise(
     finite.check()
     if streamer is not None:
         streamer.end()
+    criteria.shorten(canvas)
     length = int(canvas.ends.max())
     sequences = canvas.sequences[:, :length]
     if not config.return_dict_in_generate:
@@ -356,23 +349,3 @@ def _denoise(
         unmasking_steps=canvas.unmasking_steps[:, : answer.shape[1]] if config.output_unmasking_steps else None,
         acceptance_length=1 + policy.verified / canvas.nfe if isinstance(policy, Drafts) else None,
     )
-
-
-def _at_block_ends(
-    canvas: Canvas,
-    criteria: StoppingCriteriaList,
-    streamer: BaseStreamer | None,
-    complete: torch.Tensor,
-    text_end: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Applies a user's criteria to, and streams, the rows that have just finished a block or their text."""
-    rows = (complete | canvas.block_done).nonzero().squeeze(-1).tolist()
-    complete, text_end = complete.clone(), text_end.clone()
-    for row in rows:
-        start, end = int(canvas.rows.block_start[row]), int(torch.minimum(canvas.rows.block_end, text_end)[row])
-        stop = stopped_at(criteria, canvas.rows.tokens[row : row + 1], start, end)
-        if stop is not None:
-            complete[row], text_end[row], end = True, stop, stop
-        if streamer is not None:
-            streamer.put(canvas.rows.tokens[row, start:end].cpu())
-    return complete, text_end

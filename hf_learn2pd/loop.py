@@ -8,12 +8,13 @@ import torch
 
 from .blocks import FixedBlocks
 from .canvas import Canvas
+from .choice import choose
 from .passes import PassPolicy
 from .reader import Reader
 from .stopping import Stop
-from .unmasking import BlockPrediction, UnmaskingStrategy, most_confident
+from .unmasking import BlockPrediction, UnmaskingStrategy
 
-__all__ = ["Watcher", "choose", "denoise", "shorten"]
+__all__ = ["Watcher", "denoise", "shorten"]
 
 Watcher = Callable[[Canvas, BlockPrediction, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
@@ -55,7 +56,7 @@ def denoise(
         # 3. Shorten
         prediction = shorten(canvas, schedule, prediction)
         # 4. Choose
-        chosen = choose(strategy, prediction)
+        chosen = reader.permit(canvas, prediction, choose(strategy, prediction))
         canvas.unmask(prediction.canvas_rows, prediction.tokens, chosen)
         stop.cut(canvas, prediction, chosen)
         # 5. Stop
@@ -87,14 +88,3 @@ def shorten(canvas: Canvas, schedule: FixedBlocks, prediction: BlockPrediction) 
         in_block=in_block,
         scheduled=canvas.scheduled()[rows, 0],
     )
-
-
-def choose(strategy: UnmaskingStrategy, prediction: BlockPrediction) -> torch.Tensor:
-    """Asks the strategy; a row for which it chooses nothing gets its most confident masked position."""
-    chosen = strategy(prediction)
-    if chosen.dtype != torch.bool or chosen.shape != prediction.masked.shape:
-        wanted, got = tuple(prediction.masked.shape), f"{chosen.dtype} of shape {tuple(chosen.shape)}"
-        raise ValueError(f"`decoding` must return a bool tensor of shape {wanted} (got {got})")
-    chosen = chosen & prediction.masked
-    stuck = ~chosen.any(dim=-1)
-    return chosen | most_confident(prediction.confidence, prediction.masked, stuck.long())

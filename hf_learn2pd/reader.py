@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import LogitsProcessorList
 
 from .canvas import Canvas
 from .compatibility import cache_argument
 from .passes import ForwardPass
 from .prediction import Memory
+from .processors import Processors
 from .special_tokens import SpecialTokens
 from .unmasking import BlockPrediction
 
@@ -31,7 +31,7 @@ class Reader:
         model ([`DiffusionGenerationMixin`]): A model with a decoder and an LM head.
         special_tokens ([`SpecialTokens`]): Which ids are never predicted, or never confident.
         memory ([`Memory`]): What rows predicted before.
-        logits_processor (`LogitsProcessorList`, *optional*): Applied position by position before a token is picked.
+        processors ([`Processors`], *optional*): Applied position by position before a token is picked.
         do_sample (`bool`, *optional*, defaults to `False`):
             Whether to sample tokens; otherwise the most probable is taken.
         generator (`torch.Generator`, *optional*): Source of randomness for sampling.
@@ -47,7 +47,7 @@ class Reader:
         model: Any,
         special_tokens: SpecialTokens,
         memory: Memory,
-        logits_processor: LogitsProcessorList | None = None,
+        processors: Processors | None = None,
         do_sample: bool = False,
         generator: torch.Generator | None = None,
         cfg_scale: float = 0.0,
@@ -62,7 +62,7 @@ class Reader:
         self.logits_shift = model.logits_shift
         self.special_tokens = special_tokens
         self.memory = memory
-        self.logits_processor = logits_processor
+        self.processors = processors
         self.do_sample = do_sample
         self.generator = generator
         self.cfg_scale = cfg_scale
@@ -84,16 +84,19 @@ class Reader:
         """
         hidden = self._run(canvas, step)
         rows, state = step.rows, canvas.rows
-        masked = canvas.masked[rows] if step.masked is None else step.masked
+        block = canvas.block[rows] if step.blocks is None else step.blocks
         in_block, begins = canvas.in_block[rows], state.step_in_block[rows] == 0
+        masked = (block == self.special_tokens.mask) & in_block
         logits = self._logits(hidden, step.places, step.at)
         if self.rescore is not None:
             before = self.memory.recall("memory", logits, rows, 0.0).masked_fill(begins[:, None, None], 0.0)
-            logits, memory = self.rescore(logits, before, masked)
+            # A copy: what a strategy writes into must not be the canvas.
+            logits, memory = self.rescore(logits, before, masked.clone())
             self.memory.store("memory", memory, rows, 0.0)
-        tokens = self._pick(logits, step.ids[step.places])
+        tokens, nothing = self._pick(canvas, rows, block, logits)
         logits, total = self._measured(logits)
-        confidence = (logits.gather(-1, tokens[..., None]).squeeze(-1) - total).exp().masked_fill(~in_block, 0.0)
+        confidence = (logits.gather(-1, tokens[..., None]).squeeze(-1) - total).exp()
+        confidence = confidence.masked_fill(~in_block | nothing, 0.0)
         positions = canvas.columns[rows] - canvas.prompt_length
         return BlockPrediction(
             tokens=tokens,
@@ -157,17 +160,32 @@ class Reader:
             logits = both[1] + (self.cfg_scale + 1) * (both[0] - both[1])
         return logits.index_fill_(-1, self.special_tokens.never_predicted, -torch.inf)
 
-    def _pick(self, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """Picks a token for every position, `(predicted, width)`."""
-        scores = logits
-        if self.logits_processor:
-            # Processors are written for one position per row: each position becomes a row.
-            context = ids.repeat_interleave(logits.shape[1], dim=0)
-            scores = self.logits_processor(context, logits.flatten(0, 1)).view_as(logits)  # type: ignore[arg-type]
+    def _pick(
+        self, canvas: Canvas, rows: torch.Tensor, block: torch.Tensor, logits: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Picks a token for every position, `(predicted, width)`, and says where processors have left none."""
+        scores, nothing = logits, torch.zeros_like(block, dtype=torch.bool)
+        if self.processors:
+            columns = canvas.columns[rows]
+            texts = canvas.rows.tokens[rows].scatter(1, columns, block)[:, : canvas.limit]
+            scores = self.processors(logits, texts, columns, canvas.rows.batch[rows])
+            # Where processors leave nothing something has to be taken, as late as possible.
+            nothing = (scores == -torch.inf).all(dim=-1)
+            scores = torch.where(nothing[..., None], logits, scores)
         if self.do_sample:
             probabilities = scores.softmax(dim=-1).flatten(0, 1)
-            return probabilities.multinomial(1, generator=self.generator).view(logits.shape[:2])
-        return scores.argmax(dim=-1)
+            return probabilities.multinomial(1, generator=self.generator).view_as(block), nothing
+        return scores.argmax(dim=-1), nothing
+
+    def permit(self, canvas: Canvas, prediction: BlockPrediction, chosen: torch.Tensor) -> torch.Tensor:
+        """Leaves out of a choice what processors forbid to become final together."""
+        if not self.processors or not self.processors.forbidden:
+            return chosen
+        rows = prediction.canvas_rows
+        texts = canvas.rows.tokens[rows, : canvas.limit]
+        return self.processors.settle(
+            texts, canvas.columns[rows], prediction.rows, prediction.tokens, prediction.confidence, chosen
+        )
 
     def _measured(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits measured from the largest, and the logarithm of what they sum up to."""

@@ -4,13 +4,14 @@
 from typing import Any
 
 import torch
-from transformers import MaxTimeCriteria, StoppingCriteria, StoppingCriteriaList
+from transformers import StoppingCriteria
 
 from .canvas import Canvas
+from .choice import ask
 from .special_tokens import SpecialTokens
 from .unmasking import BlockPrediction, UnmaskingStrategy
 
-__all__ = ["EndOfTextCriteria", "Stop", "stopped_at"]
+__all__ = ["EndOfTextCriteria", "Stop"]
 
 
 class EndOfTextCriteria(StoppingCriteria):
@@ -117,7 +118,7 @@ class Stop:
         mode = self.end_of_text.end_of_text
         if mode not in ("cut", "predicted"):
             return
-        trusted = chosen if mode == "cut" else self.strategy.accept(prediction) & prediction.masked
+        trusted = chosen if mode == "cut" else ask(self.strategy.accept, prediction)
         columns = canvas.columns[prediction.canvas_rows]
         canvas.cut(prediction.canvas_rows, self.end_of_text.cut_at(prediction, columns, trusted))
         if mode == "cut" or not self.keeps_suffix:
@@ -137,26 +138,3 @@ class Stop:
         ended = text_end <= canvas.block_length
         finished = ended | (canvas.block_done & (rows.block_end >= rows.end))
         return finished, torch.where(ended, rows.block_start + text_end, rows.end)
-
-
-def stopped_at(criteria: StoppingCriteriaList, input_ids: torch.Tensor, start: int, end: int) -> int | None:
-    """
-    Applies a user's stopping criteria to a row that has just finished a block, as if written token by token.
-
-    Args:
-        criteria (`StoppingCriteriaList`): Criteria such as stop strings; a time limit keeps the whole block.
-        input_ids (`torch.LongTensor` of shape `(1, length)`): The canvas.
-        start (`int`): First column of the block.
-        end (`int`): The column behind its last.
-
-    Returns:
-        `int`, *optional*: The column behind the last token to keep; None if the row goes on.
-    """
-    stops = []
-    for criterion in criteria:
-        first = end if isinstance(criterion, MaxTimeCriteria) else start + 1
-        for column in range(first, end + 1):
-            if bool(criterion(input_ids[:, :column], None)):
-                stops.append(column)
-                break
-    return min(stops, default=None)

@@ -10,6 +10,7 @@ from test_goldens import generate as golden
 from test_properties import ADAPTIVE, ENDS, FIXED, PROMPTS, generate
 
 from hf_learn2pd import Credit, Klass, LowConfidence, Stable, Threshold
+from hf_learn2pd.canvas import Canvas
 
 STOCK = [case for file in ("llada_generate", "llada_generate_left_padded") for case in golden_cases(file)]
 
@@ -146,3 +147,20 @@ def test_text_and_order_are_those_of_the_stock_loop(
 def test_what_cannot_be_verified_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         ScriptedModel([1, 2], [0.9, 0.8]).run(**{"verify": True} | options)
+
+
+def test_a_draft_is_no_longer_than_a_block(monkeypatch):
+    """Nor is anything made for more states than that."""
+    scheduled_in, asked = Canvas.scheduled_in, []
+
+    def record(canvas, steps):
+        asked.append(steps)
+        assert steps <= 4
+        return scheduled_in(canvas, steps)
+
+    monkeypatch.setattr(Canvas, "scheduled_in", record)
+    model = ScriptedModel([1, 2, 3, 4], [0.9, 0.8, 0.7, 0.6])
+    output = model.run(decoding="pearl", end_of_text=None, max_draft_length=10**9)
+    assert output.sequences[0, 2:].tolist() == [1, 2, 3, 4]
+    assert [rows for _, rows, _, _ in output.forward_passes] == [1, 3]
+    assert max(asked) == 4

@@ -165,7 +165,8 @@ def test_logits_processors_see_one_row_per_position():
         [[1], [2]], logits_processor=LogitsProcessorList([Forbid()]), block_length=3, end_of_text=None
     )
     assert 5 not in output.sequences and output.sequences[:, 2:].tolist() == [[6, 7, 8, 3, 4]] * 2
-    assert seen[0] == ((6, 7), (6, 12))
+    # Masks are no context: of each row there is the prompt.
+    assert seen[0] == ((6, 1), (6, 12))
     assert 5 not in ScriptedModel(*SCRIPT).run(suppress_tokens=[5], end_of_text=None).sequences
 
 

@@ -8,6 +8,7 @@ from .dual_cache import DualCache
 from .full_canvas import FullCanvas
 from .neighbour_cache import NeighbourCache
 from .prefix_cache import PrefixCache
+from .resolve import PASS_POLICIES, resolve_policy
 from .windows import Windows
 
 __all__ = [
@@ -24,7 +25,5 @@ __all__ = [
     "Spans",
     "Windows",
     "as_drafter",
+    "resolve_policy",
 ]
-
-# By the name that `generate(block_cache=...)` takes.
-PASS_POLICIES: dict[str, type[Windows]] = {"prefix": PrefixCache, "dual": DualCache, "local": NeighbourCache}

@@ -33,8 +33,8 @@ class ForwardPass:
         at (`torch.LongTensor` of shape `(predicted, block_length)`): and in which of its positions.
         visible (`torch.BoolTensor` of shape `(forwarded, keys)` or `(forwarded, width, keys)`, *optional*):
             Which keys may be seen, by all positions or by each; all if None.
-        masked (`torch.BoolTensor` of shape `(predicted, block_length)`, *optional*):
-            What is masked in each state; as on the canvas if None.
+        blocks (`torch.LongTensor` of shape `(predicted, block_length)`, *optional*):
+            Tokens of the block in each state; as on the canvas if None.
         cache ([`BlockCache`], *optional*): Where keys and values are kept; nowhere if None.
         targets (`torch.LongTensor` of shape `(forwarded, width)`, *optional*):
             Where in the cache they are stored; -1 for what is stored nowhere, or is no column of its row.
@@ -54,7 +54,7 @@ class ForwardPass:
     places: torch.Tensor
     at: torch.Tensor
     visible: torch.Tensor | None = None
-    masked: torch.Tensor | None = None
+    blocks: torch.Tensor | None = None
     cache: BlockCache | None = None
     targets: torch.Tensor | None = None
     stored: int = 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..canvas import Canvas
+from ..choice import ask
 from ..unmasking import BlockPrediction, LowConfidence, Threshold, UnmaskingStrategy, most_confident
 from .base import ForwardPass, PassPolicy, Setting
 
@@ -111,9 +112,8 @@ class Drafts(PassPolicy):
         columns = columns[row].masked_fill(~self.filled[row, state], step.ids.shape[1])
         ids = torch.nn.functional.pad(step.ids[step.places[row]], (0, 1))
         ids = ids.scatter(1, columns, self.drafted[rows[row]])[:, :-1]
-        drafted = replace(
-            step, rows=rows[row], at=step.at[row], masked=masked[row] & ~self.filled[row, state], ids=ids
-        )
+        blocks = torch.where(self.filled, self.drafted[rows, None], canvas.block[rows, None])[row, state]
+        drafted = replace(step, rows=rows[row], at=step.at[row], blocks=blocks, ids=ids)
         return self._beside(drafted, step, states, state) if step.cache is not None else self._beneath(drafted, step, row)
 
     def _beneath(self, drafted: ForwardPass, step: ForwardPass, row: torch.Tensor) -> ForwardPass:
@@ -166,7 +166,7 @@ class Drafts(PassPolicy):
         if self.drafting:
             prediction = self._verify(canvas, prediction)
         rows = prediction.canvas_rows
-        drafted = prediction.masked & self.drafter(prediction)
+        drafted = ask(self.drafter, prediction)
         self.drafted = self.drafted.index_copy(0, rows, prediction.tokens)
         self.order = self.order.index_copy(0, rows, prediction.confidence.masked_fill(~drafted, -torch.inf))
         return prediction
