@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from transformers import DynamicCache, PreTrainedConfig
-from transformers.cache_utils import DynamicLayer
+
+from .compatibility import DynamicLayer
 
 __all__ = ["BlockCache"]
 
@@ -114,7 +115,7 @@ class BlockCache(DynamicCache):
     def __init__(self, config: PreTrainedConfig, max_cache_len: int, max_drafts: int = 0):
         super().__init__()
         self.layer_class_to_replicate = None
-        self.max_cache_len = max_cache_len
+        self.capacity = max_cache_len
         self.max_drafts = max_drafts
         layers: list[Any] = [_BlockCacheLayer(max_cache_len, max_drafts) for _ in range(config.num_hidden_layers)]
         self.layers = layers
@@ -150,9 +151,9 @@ class BlockCache(DynamicCache):
         """
         if not self.is_initialized:
             raise ValueError("`refresh` must come before the first `window` (got an empty cache)")
-        if not 0 < length <= self.max_cache_len:
-            raise ValueError(f"`length` must be between 1 and {self.max_cache_len} (got {length})")
-        self._place(columns.masked_fill(columns >= length, self.max_cache_len), length)
+        if not 0 < length <= self.capacity:
+            raise ValueError(f"`length` must be between 1 and {self.capacity} (got {length})")
+        self._place(columns.masked_fill(columns >= length, self.capacity), length)
 
     def try_out(self, rows: int, width: int) -> int:
         """
@@ -172,13 +173,13 @@ class BlockCache(DynamicCache):
         """
         if width > self.max_drafts:
             raise ValueError(f"`width` must be at most {self.max_drafts} (got {width})")
-        stored = self.max_cache_len + 1
+        stored = self.capacity + 1
         layer: Any = self.layers[0]
         self._place(torch.arange(stored, stored + width, device=layer.device).expand(rows, -1), stored + width)
         return stored
 
     def _place(self, columns: torch.Tensor, length: int) -> None:
-        first = torch.arange(len(columns), device=columns.device) * (self.max_cache_len + 1 + self.max_drafts)
+        first = torch.arange(len(columns), device=columns.device) * (self.capacity + 1 + self.max_drafts)
         index = (first[:, None] + columns).flatten()
         layer: Any
         for layer in self.layers:

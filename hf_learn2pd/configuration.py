@@ -6,6 +6,8 @@ from typing import Any
 
 from transformers import GenerationConfig, PreTrainedConfig
 
+from .compatibility import default_generation_options
+
 __all__ = ["DiffusionGenerationConfig"]
 
 _DEFAULTS: dict[str, Any] = {
@@ -104,7 +106,7 @@ class DiffusionGenerationConfig(GenerationConfig):
     @staticmethod
     def _get_default_generation_params() -> dict[str, Any]:
         # transformers would otherwise sample among the 50 most probable tokens; LLaDA samples among all.
-        return GenerationConfig._get_default_generation_params() | {"top_k": None} | _DEFAULTS
+        return default_generation_options() | {"top_k": None} | _DEFAULTS
 
     def validate(self, strict: bool = False, user_set_attributes: set[str] | None = None) -> None:
         """Checks what can be checked without a model; called whenever a config is made, loaded or saved."""

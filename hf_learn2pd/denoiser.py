@@ -11,7 +11,7 @@ from transformers import LogitsProcessorList
 
 from .cache import BlockCache
 from .canvas import Canvas
-from .compatibility import cache_argument
+from .compatibility import attention_implementation, cache_argument
 from .history import History, Turn
 from .special_tokens import SpecialTokens
 from .unmasking import BlockPrediction
@@ -232,7 +232,7 @@ class Denoiser:
             attention_mask = None if attention_mask is None else torch.cat((attention_mask, attention_mask))
             position_ids = None if position_ids is None else position_ids.repeat(2, 1)
         self.forward_passes.append((kind, *input_ids.shape, cached))
-        if attention_mask is not None and attention_mask.ndim == 2 and self.config._attn_implementation == "sdpa":
+        if attention_mask is not None and attention_mask.ndim == 2 and attention_implementation(self.config) == "sdpa":
             # transformers would look at the mask on the host, in every pass, to see whether it is needed at all.
             attention_mask = attention_mask.bool()[:, None, None, :]
         cache: dict[str, Any] = {"use_cache": False}

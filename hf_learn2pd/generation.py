@@ -21,6 +21,7 @@ from transformers.utils import ModelOutput
 
 from .blocks import AdaBlock, FixedBlocks
 from .canvas import Canvas
+from .compatibility import FROM_MODEL_CONFIG, attention_implementation
 from .configuration import DiffusionGenerationConfig
 from .denoiser import Denoiser
 from .drafting import DraftingDenoiser, as_drafter
@@ -88,7 +89,7 @@ class DiffusionGenerationMixin(GenerationMixin):
         values = self.generation_config.to_dict()
         self.generation_config = _as_diffusion_config(values)
 
-    def generate(  # type: ignore[override]
+    def generate(  # type: ignore[override, unused-ignore]  # transformers 5.17 has types here, 5.24 has none
         self,
         inputs: torch.Tensor | None = None,
         generation_config: GenerationConfig | None = None,
@@ -218,7 +219,7 @@ class DiffusionGenerationMixin(GenerationMixin):
 
 def _as_diffusion_config(values: dict[str, Any]) -> DiffusionGenerationConfig:
     # transformers drops fields it does not know from configs that are marked as made from a model's.
-    config: Any = DiffusionGenerationConfig.from_dict(values | {"_from_model_config": False})
+    config: Any = DiffusionGenerationConfig.from_dict(values | {FROM_MODEL_CONFIG: False})
     return config
 
 
@@ -275,7 +276,7 @@ def _denoise(
             raise ValueError("`attention_mask` must be left-padded: zeros, then ones, in every row (got another order)")
     if streamer is not None and batch_size > 1:
         raise ValueError(f"`streamer` must be None for more than one row (got {batch_size} rows)")
-    attention = str(model.config._attn_implementation)
+    attention = attention_implementation(model.config)
     # Flash attention takes queries to be the last columns of its mask; behind a cut or beside a draft some are hidden.
     unseen = "verify" if config.verify else f"end_of_text={config.end_of_text!r}"
     hides = config.verify or config.end_of_text in ("cut", "predicted")

@@ -4,9 +4,8 @@
 from typing import Any
 
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
-from transformers.conversion_mapping import register_checkpoint_conversion_mapping
-from transformers.core_model_loading import WeightRenaming
 
+from ..compatibility import WeightRenaming, register_checkpoint_conversion_mapping
 from ..generation import DiffusionGenerationMixin
 
 __all__ = ["LladaConfig", "LladaForMaskedDiffusion"]

@@ -4,8 +4,8 @@
 from typing import Any
 
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
-from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 
+from ..compatibility import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from ..generation import DiffusionGenerationMixin
 
 __all__ = ["LladaMoeConfig", "LladaMoeForMaskedDiffusion"]
