@@ -10,12 +10,16 @@ from .generation import DiffusionGenerationMixin, DiffusionGenerationOutput
 from .models import (
     DreamConfig,
     DreamForMaskedDiffusion,
+    DreamModel,
     LladaConfig,
     LladaForMaskedDiffusion,
+    LladaModel,
     LladaMoeConfig,
     LladaMoeForMaskedDiffusion,
+    LladaMoeModel,
 )
 from .stopping import EndOfTextCriteria
+from .training import DataCollatorForMaskedDiffusion
 from .unmasking import (
     UNMASKING_STRATEGIES,
     BlockPrediction,
@@ -47,12 +51,14 @@ __all__ = [
     "BlockPrediction",
     "Checkerboard",
     "Credit",
+    "DataCollatorForMaskedDiffusion",
     "DiffusionGenerationConfig",
     "DiffusionGenerationMixin",
     "DiffusionGenerationOutput",
     "Dilated",
     "DreamConfig",
     "DreamForMaskedDiffusion",
+    "DreamModel",
     "EndOfTextCriteria",
     "EntropyBound",
     "EntropyOrder",
@@ -63,8 +69,10 @@ __all__ = [
     "Learn2PD",
     "LladaConfig",
     "LladaForMaskedDiffusion",
+    "LladaModel",
     "LladaMoeConfig",
     "LladaMoeForMaskedDiffusion",
+    "LladaMoeModel",
     "LocalLeap",
     "LowConfidence",
     "MarginOrder",

@@ -17,7 +17,7 @@ FLOORS = [
     ["denoiser"],
     ["drafting"],
     ["generation"],
-    ["filter", "models", "enabling"],
+    ["filter", "models", "enabling", "training"],
 ]
 
 

@@ -5,18 +5,30 @@ import json
 
 import pytest
 import torch
+from conftest import golden_cases, golden_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import scaled_dot_product_attention, silu
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    Qwen2Tokenizer,
+)
 
 from hf_learn2pd import (
     DreamConfig,
     DreamForMaskedDiffusion,
+    DreamModel,
     Learn2PD,
+    LladaConfig,
+    LladaForMaskedDiffusion,
     LladaMoeConfig,
     LladaMoeForMaskedDiffusion,
+    LladaMoeModel,
     LowConfidence,
     Threshold,
     UnmaskingFilter,
@@ -181,7 +193,10 @@ def test_official_checkpoints_load_and_compute_the_definition(family):
     expected = {"Dream": DreamForMaskedDiffusion, "lladamoe": LladaMoeForMaskedDiffusion}[config["model_type"]]
     ids = torch.randint(0, 60, (2, 11), generator=torch.Generator().manual_seed(1))
     logits = definition(weights, config, ids)
-    for loader in (AutoModel, AutoModelForCausalLM):
+    loaders = (
+        [AutoModelForCausalLM] if config["model_type"] == "Dream" else [AutoModelForCausalLM, AutoModelForMaskedLM]
+    )
+    for loader in loaders:
         for attention in ("sdpa", "eager"):
             model, report = loader.from_pretrained(directory, attn_implementation=attention, output_loading_info=True)
             assert type(model) is expected and not report["missing_keys"] and not report["unexpected_keys"]
@@ -192,7 +207,7 @@ def test_official_checkpoints_load_and_compute_the_definition(family):
 
 def test_saving_writes_the_official_layout(family, tmp_path):
     directory, config, weights = family
-    AutoModel.from_pretrained(directory).save_pretrained(tmp_path)
+    AutoModelForCausalLM.from_pretrained(directory).save_pretrained(tmp_path)
     saved = load_file(tmp_path / "model.safetensors")
     assert saved.keys() == weights.keys()
     assert all(torch.equal(saved[name], weights[name]) for name in weights)
@@ -227,7 +242,7 @@ def naive(weights, config, prompt, length, block_length):
 @given(st.lists(st.integers(0, 57), min_size=1, max_size=6), st.integers(1, 14), st.integers(1, 8))
 def test_the_stock_loop_is_that_of_the_definition(family, prompt, length, block_length):
     directory, config, weights = family
-    model, prompt = AutoModel.from_pretrained(directory), torch.tensor([prompt])
+    model, prompt = AutoModelForCausalLM.from_pretrained(directory), torch.tensor([prompt])
     options = {"max_new_tokens": length, "block_length": block_length, "end_of_text": None}
     expected = naive(weights, config, prompt, length, block_length)
     assert torch.equal(model.generate(prompt, decoding=LowConfidence(), **options), expected)
@@ -241,7 +256,7 @@ FILTER = UnmaskingFilter(architecture="transformer", features=["confidence", "po
 @pytest.mark.parametrize("end_of_text", [None, "accepted", "cut", "predicted"])
 @pytest.mark.parametrize("decoding", [LowConfidence(), Threshold(0.1), Learn2PD(FILTER, 0.5)])
 def test_rows_are_independent_with_everything_else(family, block_cache, end_of_text, decoding):
-    model = AutoModel.from_pretrained(family[0])
+    model = AutoModelForCausalLM.from_pretrained(family[0])
     prompts = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
     ids = torch.tensor([[EOT] * (6 - len(prompt)) + prompt for prompt in prompts])
     mask = torch.tensor([[0] * (6 - len(prompt)) + [1] * len(prompt) for prompt in prompts])
@@ -276,6 +291,9 @@ def test_with_one_layer_a_cache_is_exact(block_cache, decoding):
     ("make", "message"),
     [
         (lambda: DreamConfig(use_sliding_window=True), "`use_sliding_window` must be False for a Dream model"),
+        (lambda: LladaMoeConfig(use_sliding_window=True), "`use_sliding_window` must be False for a LLaDA-MoE model"),
+        (lambda: LladaMoeConfig(norm_topk_prob=True), "`norm_topk_prob` must be False for a LLaDA-MoE model"),
+        (lambda: LladaMoeConfig(moe_router_score_function="sigmoid"), "`moe_router_score_function` must be 'softmax'"),
         (lambda: LladaMoeConfig(qk_layernorm=False), "`qk_layernorm` must be True for a LLaDA-MoE model"),
         (lambda: LladaMoeConfig(clip_qkv=8.0), "`clip_qkv` must be None"),
         (lambda: LladaMoeConfig(shared_expert_intermediate_size=8), "`shared_expert_intermediate_size` must be None"),
@@ -285,3 +303,63 @@ def test_with_one_layer_a_cache_is_exact(block_cache, decoding):
 def test_other_architectures_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@torch.no_grad()
+def test_a_headless_model_is_the_decoder(family, tmp_path):
+    directory, config, weights = family
+    headless = AutoModel.from_pretrained(directory)
+    assert type(headless) is {"Dream": DreamModel, "lladamoe": LladaMoeModel}[config["model_type"]]
+    states = headless(torch.arange(9)[None]).last_hidden_state
+    expected = definition(weights, config, torch.arange(9)[None])
+    torch.testing.assert_close(states @ weights["lm_head.weight"].T, expected, atol=2e-5, rtol=1e-4)
+    assert headless.config.use_cache is False
+    headless.save_pretrained(tmp_path)
+    assert torch.equal(AutoModel.from_pretrained(tmp_path)(torch.arange(9)[None]).last_hidden_state, states)
+
+
+def test_fresh_models_have_an_embedding_for_end_of_text():
+    for fresh in (DreamForMaskedDiffusion(DreamConfig(**DREAM)), LladaMoeForMaskedDiffusion(LladaMoeConfig(**MOE))):
+        assert 0.01 < fresh.get_input_embeddings().weight[EOT].std() < 0.04
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["lladamoe"], indirect=True)
+def test_a_mixture_of_experts_is_told_apart_where_its_model_type_is_that_of_llada(family, tmp_path):
+    _, config, weights = family
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "llada", "norm_topk_prob": None}))
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    assert type(AutoConfig.from_pretrained(tmp_path)) is LladaMoeConfig
+    ids = torch.arange(9)[None]
+    for loader in (AutoModelForCausalLM, AutoModelForMaskedLM, LladaMoeForMaskedDiffusion):
+        model = loader.from_pretrained(tmp_path)
+        assert type(model) is LladaMoeForMaskedDiffusion
+        torch.testing.assert_close(model(ids).logits, definition(weights, config, ids), atol=2e-5, rtol=1e-4)
+    for dense in (LladaConfig, LladaForMaskedDiffusion):
+        with pytest.raises(ValueError, match="`num_experts` must be left out for a LLaDA model"):
+            dense.from_pretrained(tmp_path)
+
+
+def test_a_tokenizer_of_dream_loads_without_remote_code(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(DREAM))
+    (tmp_path / "vocab.json").write_text(json.dumps({"a": 0, "b": 1, "ab": 2, "<|endoftext|>": 3}))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\na b\n")
+    remote = {"AutoTokenizer": ["tokenization_dream.DreamTokenizer", None]}
+    tokenizer = {"tokenizer_class": "DreamTokenizer", "auto_map": remote, "eos_token": "<|endoftext|>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert isinstance(loaded, Qwen2Tokenizer) and loaded("ab")["input_ids"] == [2]
+
+
+def test_decoding_a_mixture_of_experts_equals_the_original_implementation():
+    model = golden_model("tiny_llada_moe")
+    for case in golden_cases("adablock_off_llada_moe"):
+        options = {"max_new_tokens": case["args"]["gen_length"], "block_length": case["args"]["block_length"]}
+        output = model.generate(
+            torch.tensor(case["prompt"]),
+            decoding=Threshold(case["args"]["threshold"]),
+            end_of_text=None,
+            return_dict_in_generate=True,
+            **options,
+        )
+        assert output.sequences.tolist() == case["output"] and output.nfe.tolist() == [case["nfe"]], case["id"]

@@ -6,9 +6,9 @@ import pytest
 import torch
 from conftest import GOLDENS, golden_cases
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, pipeline
 
-from hf_learn2pd import DiffusionGenerationConfig, LladaConfig, LladaForMaskedDiffusion
+from hf_learn2pd import DiffusionGenerationConfig, LladaConfig, LladaForMaskedDiffusion, LladaModel
 
 OFFICIAL = json.loads((GOLDENS / "tiny_llada" / "config.json").read_text())
 SPECIAL = {"mask_token_id": 29, "eos_token_id": 28, "pad_token_id": 28}
@@ -37,7 +37,7 @@ def test_attention_is_bidirectional(tiny_llada):
         assert not torch.allclose(tiny_llada(ids).logits[0, 0], tiny_llada(changed).logits[0, 0])
 
 
-@pytest.mark.parametrize("auto", [AutoModel, AutoModelForCausalLM])
+@pytest.mark.parametrize("auto", [AutoModelForMaskedLM, AutoModelForCausalLM])
 def test_auto_classes_load_an_official_directory_without_remote_code(auto):
     model, info = auto.from_pretrained(GOLDENS / "tiny_llada", output_loading_info=True)
     assert type(model) is LladaForMaskedDiffusion
@@ -167,3 +167,53 @@ def test_generation_config_is_stored_and_loaded_with_the_model(tiny_llada, tmp_p
 def test_kernels_that_go_by_a_flag_are_not_told_to_be_causal(tiny_llada):
     # Flash attention gets no mask where nothing is padded; it asks the layer.
     assert [layer.self_attn.is_causal for layer in tiny_llada.model.layers] == [False] * len(tiny_llada.model.layers)
+
+
+def test_a_headless_model_reads_and_writes_the_official_names(tiny_llada, tmp_path):
+    headless, info = AutoModel.from_pretrained(GOLDENS / "tiny_llada", output_loading_info=True)
+    assert type(headless) is LladaModel and not info["missing_keys"]
+    ids = torch.arange(8)[None]
+    with torch.no_grad():
+        expected = tiny_llada.model(ids).last_hidden_state
+        assert torch.equal(headless(ids).last_hidden_state, expected)
+    headless.save_pretrained(tmp_path)
+    saved, official = (load_file(folder / "model.safetensors") for folder in (tmp_path, GOLDENS / "tiny_llada"))
+    assert set(saved) == {name.removeprefix("model.") for name in official} - {"transformer.ff_out.weight"}
+    for auto in (AutoModel, AutoModelForCausalLM):
+        loaded, info = auto.from_pretrained(tmp_path, output_loading_info=True)
+        assert not info["unexpected_keys"] and set(info["missing_keys"]) <= {"lm_head.weight"}
+        with torch.no_grad():
+            assert torch.equal(loaded.base_model(ids).last_hidden_state, expected)
+
+
+def test_a_fresh_model_has_an_embedding_for_end_of_text():
+    sizes = {"d_model": 64, "n_layers": 1, "n_heads": 2, "mlp_hidden_size": 24, "vocab_size": 30}
+    for fresh in (
+        LladaForMaskedDiffusion(LladaConfig(**sizes, **SPECIAL)),
+        LladaModel(LladaConfig(**sizes, **SPECIAL)),
+    ):
+        rows = fresh.get_input_embeddings().weight
+        assert 0.01 < rows[28].std() < 0.03 and 0.01 < rows[27].std() < 0.03
+
+
+def test_forward_returns_no_cache_unless_asked(tiny_llada):
+    output = tiny_llada(torch.arange(8)[None])
+    assert tiny_llada.config.use_cache is False
+    assert LladaConfig(use_cache=True).use_cache is False
+    assert all(getattr(output, name, None) is None for name in ("past_key_values", "cache"))
+
+
+def test_the_fill_mask_pipeline_fills_masks():
+    checkpoint = GOLDENS.parents[1] / "examples" / "tiny_llada"
+    fill = pipeline("fill-mask", model=str(checkpoint), tokenizer=AutoTokenizer.from_pretrained(checkpoint))
+    prompt = "<|startoftext|> the answer <|mdm_mask|> 7."
+    best, ids = fill(prompt)[0], fill.tokenizer(prompt, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        score, token = fill.model(ids).logits.softmax(dim=-1)[ids == fill.tokenizer.mask_token_id][0].max(dim=-1)
+    assert best["token"] == token and abs(best["score"] - score) < 1e-5
+
+
+@pytest.mark.parametrize("field", ["num_experts", "moe_intermediate_size", "qk_layernorm", "sliding_window"])
+def test_a_field_of_another_architecture_is_refused(field):
+    with pytest.raises(ValueError, match=f"`{field}` must be left out for a LLaDA model.*{field}=8"):
+        LladaConfig(**OFFICIAL | {field: 8})

@@ -1,15 +1,18 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """Model families; importing this package registers them with the Auto classes of transformers."""
 
-from .dream import DreamConfig, DreamForMaskedDiffusion
-from .llada import LladaConfig, LladaForMaskedDiffusion
-from .llada_moe import LladaMoeConfig, LladaMoeForMaskedDiffusion
+from .dream import DreamConfig, DreamForMaskedDiffusion, DreamModel
+from .llada import LladaConfig, LladaForMaskedDiffusion, LladaModel
+from .llada_moe import LladaMoeConfig, LladaMoeForMaskedDiffusion, LladaMoeModel
 
 __all__ = [
     "DreamConfig",
     "DreamForMaskedDiffusion",
+    "DreamModel",
     "LladaConfig",
     "LladaForMaskedDiffusion",
+    "LladaModel",
     "LladaMoeConfig",
     "LladaMoeForMaskedDiffusion",
+    "LladaMoeModel",
 ]

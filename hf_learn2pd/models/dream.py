@@ -3,11 +3,20 @@
 
 from typing import Any
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2Model,
+    Qwen2Tokenizer,
+)
 
-from ..generation import DiffusionGenerationMixin
+from .masked_diffusion import MaskedDiffusionMixin, make_bidirectional
 
-__all__ = ["DreamConfig", "DreamForMaskedDiffusion"]
+__all__ = ["DreamConfig", "DreamForMaskedDiffusion", "DreamModel", "DreamTokenizer"]
 
 
 class DreamConfig(Qwen2Config):
@@ -38,14 +47,36 @@ class DreamConfig(Qwen2Config):
         if self.use_sliding_window:
             raise ValueError("`use_sliding_window` must be False for a Dream model here (got True)")
         super().__post_init__(**kwargs)
+        # Official files say True, but what grows token by token is wrong for a model that looks ahead.
+        self.use_cache = False
 
 
-class DreamForMaskedDiffusion(DiffusionGenerationMixin, Qwen2ForCausalLM):  # type: ignore[misc]
+class DreamTokenizer(Qwen2Tokenizer):
+    """Qwen2's tokenizer, under the name that official tokenizer files ask for."""
+
+
+class DreamModel(Qwen2Model):
+    r"""
+    Dream without its LM head.
+
+    Args:
+        config ([`DreamConfig`]): The configuration.
+    """
+
+    config_class = DreamConfig
+    config: DreamConfig
+
+    def __init__(self, config: DreamConfig):
+        super().__init__(config)
+        make_bidirectional(self)
+
+
+class DreamForMaskedDiffusion(MaskedDiffusionMixin, Qwen2ForCausalLM):  # type: ignore[misc]
     r"""
     Dream: a masked diffusion language model made from an autoregressive one, with that one's shift of the logits.
 
     Tensors have the names of the official checkpoints, which are those of Qwen2. `generate` is
-    [`DiffusionGenerationMixin.generate`]. Source: https://huggingface.co/papers/2508.15487.
+    [`DiffusionGenerationMixin.generate`], `forward(labels=...)` computes [`masked_diffusion_loss`]. Source: https://huggingface.co/papers/2508.15487.
 
     Args:
         config ([`DreamConfig`]): The configuration.
@@ -55,13 +86,9 @@ class DreamForMaskedDiffusion(DiffusionGenerationMixin, Qwen2ForCausalLM):  # ty
     config: DreamConfig
     logits_shift = 1
 
-    def __init__(self, config: DreamConfig):
-        super().__init__(config)
-        for layer in self.model.layers:
-            # Without padding there is no mask at all and the attention kernels fall back to this flag.
-            layer.self_attn.is_causal = False
-
 
 AutoConfig.register("Dream", DreamConfig)
-AutoModel.register(DreamConfig, DreamForMaskedDiffusion)
+AutoModel.register(DreamConfig, DreamModel)
+# Not for masked LM: who asks for that reads a token's logits in its own column.
 AutoModelForCausalLM.register(DreamConfig, DreamForMaskedDiffusion)
+AutoTokenizer.register(DreamConfig, tokenizer_class=DreamTokenizer)

@@ -3,12 +3,21 @@
 
 from typing import Any
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaModel,
+)
 
 from ..compatibility import WeightRenaming, register_checkpoint_conversion_mapping
-from ..generation import DiffusionGenerationMixin
+from .masked_diffusion import MaskedDiffusionMixin, make_bidirectional
 
-__all__ = ["LladaConfig", "LladaForMaskedDiffusion"]
+__all__ = ["LladaConfig", "LladaForMaskedDiffusion", "LladaModel"]
 
 # Official LLaDA field -> Llama field.
 _OFFICIAL_TO_LLAMA = {
@@ -46,6 +55,15 @@ _ARCHITECTURE = {
 }
 
 
+# Fields of other architectures, by a part of their names: a Llama would leave their weights out.
+_FOREIGN = ("expert", "moe", "router", "qk_layernorm", "qk_norm", "sliding_window", "lora_rank")
+
+
+def foreign_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a config that are set and belong to another architecture than LLaDA's."""
+    return {name: value for name, value in fields.items() if value and any(part in name for part in _FOREIGN)}
+
+
 class LladaConfig(LlamaConfig):
     r"""
     Configuration of a LLaDA model; defaults are those of `GSAI-ML/LLaDA-8B-Instruct`.
@@ -67,7 +85,7 @@ class LladaConfig(LlamaConfig):
 
     Raises:
         ValueError: If a field asks for an architecture that a Llama without causality does not compute (ALiBi, biases,
-            another norm or activation, ...); the message names the field.
+            another norm or activation, experts, ...); the message names the field.
     """
 
     model_type = "llada"
@@ -106,6 +124,12 @@ class LladaConfig(LlamaConfig):
             kwargs.pop(official, None)
         if self.end_of_turn_token_id is None and self.vocab_size == 126464:
             self.end_of_turn_token_id = 126348
+        foreign = foreign_fields(kwargs)
+        if foreign:
+            raise ValueError(
+                f"`{min(foreign)}` must be left out for a LLaDA model here, it belongs to another architecture (got "
+                f"{', '.join(f'{name}={value!r}' for name, value in sorted(foreign.items()))})"
+            )
         embedding_size = kwargs.pop("embedding_size", None)
         if embedding_size is not None and embedding_size != self.vocab_size:
             raise ValueError(f"`embedding_size` must equal `vocab_size` = {self.vocab_size} (got {embedding_size!r})")
@@ -114,6 +138,35 @@ class LladaConfig(LlamaConfig):
                 f"`n_kv_heads` must divide `n_heads` = {self.num_attention_heads} (got {self.num_key_value_heads})"
             )
         super().__post_init__(**kwargs)
+        # What grows token by token is wrong for a model that looks ahead.
+        self.use_cache = False
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """
+        Reads a config of model type "llada", which [`AutoConfig`] hands over.
+
+        Args:
+            config_dict (`dict[str, Any]`): Fields of a `config.json`.
+            kwargs: Fields to replace.
+
+        Returns:
+            [`LladaConfig`], or [`LladaMoeConfig`] for a mixture of experts: some official ones have this model type.
+        """
+        architectures = " ".join(config_dict.get("architectures") or []).lower()
+        if config_dict.get("num_experts") or "moe" in architectures:
+            return CONFIG_MAPPING["lladamoe"].from_dict(config_dict, **kwargs)
+        return super().from_dict(config_dict, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Reads a `config.json` of this class; see [`AutoConfig`] for one of unknown class."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        if not isinstance(config, cls):
+            got = f"num_experts={config.num_experts}"
+            raise ValueError(f"`num_experts` must be left out for a LLaDA model; a {type(config).__name__} has {got}")
+        return loaded
 
     def to_dict(self) -> dict[str, Any]:
         """Serializes with the official field names, so that the original code reads what is saved here."""
@@ -126,13 +179,9 @@ class LladaConfig(LlamaConfig):
         return {**output, **_ARCHITECTURE, "embedding_size": self.vocab_size}
 
 
-class LladaForMaskedDiffusion(DiffusionGenerationMixin, LlamaForCausalLM):  # type: ignore[misc]
+class LladaModel(LlamaModel):
     r"""
-    LLaDA: a masked diffusion language model, loaded from and saved to the official checkpoint layout.
-
-    The network is transformers' Llama with bidirectional attention, so `dtype`, `device_map`, `attn_implementation`,
-    quantisation and PEFT work as for any model. `generate` is [`DiffusionGenerationMixin.generate`].
-    Source: https://huggingface.co/papers/2502.09992.
+    LLaDA without its LM head, loaded from and saved to the official checkpoint layout.
 
     Args:
         config ([`LladaConfig`]): The configuration.
@@ -143,18 +192,33 @@ class LladaForMaskedDiffusion(DiffusionGenerationMixin, LlamaForCausalLM):  # ty
 
     def __init__(self, config: LladaConfig):
         super().__init__(config)
-        for layer in self.model.layers:
-            # Without padding there is no mask at all and the attention kernels fall back to this flag.
-            layer.self_attn.is_causal = False
-        # Padding and end-of-text are one token here, and that token's embedding is trained like any other.
-        self.model.padding_idx = self.model.embed_tokens.padding_idx = None
+        make_bidirectional(self)
 
 
-_BLOCK = r"model.transformer.blocks.(\d+)."
-_LAYER = r"model.layers.\1."
+class LladaForMaskedDiffusion(MaskedDiffusionMixin, LlamaForCausalLM):  # type: ignore[misc]
+    r"""
+    LLaDA: a masked diffusion language model, loaded from and saved to the official checkpoint layout.
+
+    The network is transformers' Llama with bidirectional attention, so `dtype`, `device_map`, `attn_implementation`,
+    quantisation and PEFT work as for any model. `generate` is [`DiffusionGenerationMixin.generate`],
+    `forward(labels=...)` computes [`masked_diffusion_loss`].
+    Source: https://huggingface.co/papers/2502.09992.
+
+    Args:
+        config ([`LladaConfig`]): The configuration.
+    """
+
+    config_class = LladaConfig
+    config: LladaConfig
+
+
+# Without the "model." before them, so that they hold for a model without a head as well.
+_BLOCK = r"transformer.blocks.(\d+)."
+_LAYER = r"layers.\1."
 _RENAMINGS = {
-    "model.transformer.wte.": "model.embed_tokens.",
-    "model.transformer.ln_f.": "model.norm.",
+    "transformer.wte.": "embed_tokens.",
+    # Not the end of "attn_norm."
+    "transformer.ln_f.": "(?<![a-z_])norm.",
     "model.transformer.ff_out.": "lm_head.",
     _BLOCK + "attn_norm.": _LAYER + "input_layernorm.",
     _BLOCK + "q_proj.": _LAYER + "self_attn.q_proj.",
@@ -170,5 +234,6 @@ register_checkpoint_conversion_mapping(
     "llada", [WeightRenaming(source, target) for source, target in _RENAMINGS.items()], overwrite=True
 )
 AutoConfig.register("llada", LladaConfig)
-AutoModel.register(LladaConfig, LladaForMaskedDiffusion)
+AutoModel.register(LladaConfig, LladaModel)
 AutoModelForCausalLM.register(LladaConfig, LladaForMaskedDiffusion)
+AutoModelForMaskedLM.register(LladaConfig, LladaForMaskedDiffusion)

@@ -3,20 +3,31 @@
 
 from typing import Any
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+    Qwen3MoeModel,
+)
 
 from ..compatibility import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
-from ..generation import DiffusionGenerationMixin
+from .masked_diffusion import MaskedDiffusionMixin, make_bidirectional
 
-__all__ = ["LladaMoeConfig", "LladaMoeForMaskedDiffusion"]
+__all__ = ["LladaMoeConfig", "LladaMoeForMaskedDiffusion", "LladaMoeModel"]
 
 # Official fields with the only value that a Qwen3-MoE without causality computes.
 _ARCHITECTURE = {
     "clip_qkv": None,
     "moe_router_enable_expert_bias": None,
+    "moe_router_score_function": "softmax",
     "partial_rotary_factor": 1,
     "qk_layernorm": True,
     "routed_scaling_factor": 1,
+    "router_num_group": None,
+    "router_topk_group": None,
     "shared_expert_intermediate_size": None,
 }
 
@@ -67,6 +78,9 @@ class LladaMoeConfig(Qwen3MoeConfig):
             given = kwargs.pop(name, value)
             if (given or None) != (value or None):
                 raise ValueError(f"`{name}` must be {value!r} for a LLaDA-MoE model here (got {given!r})")
+        for name in ("norm_topk_prob", "use_sliding_window"):
+            if getattr(self, name):
+                raise ValueError(f"`{name}` must be False for a LLaDA-MoE model here (got {getattr(self, name)!r})")
         for official, name in (
             ("expert_intermediate_size", "moe_intermediate_size"),
             ("dense_intermediate_size", "intermediate_size"),
@@ -80,6 +94,15 @@ class LladaMoeConfig(Qwen3MoeConfig):
         # `head_dim` is not among the official fields; Qwen3 would take a default of its own.
         self.head_dim = kwargs.pop("head_dim", None) or self.hidden_size // self.num_attention_heads
         super().__post_init__(**kwargs)
+        # What grows token by token is wrong for a model that looks ahead.
+        self.use_cache = False
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Reads the fields of a `config.json`, in both spellings of the official classes."""
+        # null stands for False, and "llada" as the model type would pick the tensor names of dense models.
+        spelled = {"norm_topk_prob": config_dict.get("norm_topk_prob") or False, "model_type": cls.model_type}
+        return super().from_dict(config_dict | spelled, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
         """Serializes with the official field names."""
@@ -91,12 +114,9 @@ class LladaMoeConfig(Qwen3MoeConfig):
         return {**output, **_ARCHITECTURE}
 
 
-class LladaMoeForMaskedDiffusion(DiffusionGenerationMixin, Qwen3MoeForCausalLM):  # type: ignore[misc]
+class LladaMoeModel(Qwen3MoeModel):
     r"""
-    LLaDA-MoE: a masked diffusion language model with a mixture of experts.
-
-    Tensors have the names of the official checkpoints, which are those of Qwen3-MoE. `generate` is
-    [`DiffusionGenerationMixin.generate`]. Source: https://huggingface.co/papers/2509.24389.
+    LLaDA-MoE without its LM head.
 
     Args:
         config ([`LladaMoeConfig`]): The configuration.
@@ -107,12 +127,28 @@ class LladaMoeForMaskedDiffusion(DiffusionGenerationMixin, Qwen3MoeForCausalLM):
 
     def __init__(self, config: LladaMoeConfig):
         super().__init__(config)
-        for layer in self.model.layers:
-            layer.self_attn.is_causal = False
+        make_bidirectional(self)
+
+
+class LladaMoeForMaskedDiffusion(MaskedDiffusionMixin, Qwen3MoeForCausalLM):  # type: ignore[misc]
+    r"""
+    LLaDA-MoE: a masked diffusion language model with a mixture of experts.
+
+    Tensors have the names of the official checkpoints, which are those of Qwen3-MoE. `generate` is
+    [`DiffusionGenerationMixin.generate`], `forward(labels=...)` computes [`masked_diffusion_loss`] and adds the
+    router's with `output_router_logits`. Source: https://huggingface.co/papers/2509.24389.
+
+    Args:
+        config ([`LladaMoeConfig`]): The configuration.
+    """
+
+    config_class = LladaMoeConfig
+    config: LladaMoeConfig
 
 
 # Experts lie one by one in a checkpoint and stacked in memory, as for Qwen3-MoE.
 register_checkpoint_conversion_mapping("lladamoe", get_checkpoint_conversion_mapping("qwen3_moe"), overwrite=True)
 AutoConfig.register("lladamoe", LladaMoeConfig)
-AutoModel.register(LladaMoeConfig, LladaMoeForMaskedDiffusion)
+AutoModel.register(LladaMoeConfig, LladaMoeModel)
 AutoModelForCausalLM.register(LladaMoeConfig, LladaMoeForMaskedDiffusion)
+AutoModelForMaskedLM.register(LladaMoeConfig, LladaMoeForMaskedDiffusion)
