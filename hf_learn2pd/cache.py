@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import DynamicCache, PreTrainedConfig
-from transformers.cache_utils import DynamicLayer
+
+from .compatibility import DynamicLayer
 
 __all__ = ["BlockCache"]
 

@@ -1,10 +1,27 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
-"""What differs between the supported versions of transformers, asked of the installed one."""
+"""All of transformers that is not its public interface, and what differs between its supported versions."""
 
 import inspect
 from typing import Any
 
-__all__ = ["cache_argument"]
+from transformers import GenerationConfig, PreTrainedConfig
+from transformers.cache_utils import DynamicLayer
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming
+
+__all__ = [
+    "FROM_MODEL_CONFIG",
+    "DynamicLayer",
+    "WeightRenaming",
+    "attention_implementation",
+    "cache_argument",
+    "default_generation_options",
+    "get_checkpoint_conversion_mapping",
+    "register_checkpoint_conversion_mapping",
+]
+
+# Marks a generation config as made from a model's config; fields that transformers does not know are then dropped.
+FROM_MODEL_CONFIG = "_from_model_config"
 
 
 def cache_argument(forward: Any) -> str | None:
@@ -19,3 +36,26 @@ def cache_argument(forward: Any) -> str | None:
     """
     parameters = inspect.signature(forward).parameters
     return next((name for name in ("cache", "past_key_values") if name in parameters), None)
+
+
+def attention_implementation(config: PreTrainedConfig) -> str:
+    """
+    Says how a model computes attention.
+
+    Args:
+        config (`PreTrainedConfig`): The model's config.
+
+    Returns:
+        `str`: `"sdpa"`, `"eager"`, `"flash_attention_2"`, ...
+    """
+    return str(config._attn_implementation)
+
+
+def default_generation_options() -> dict[str, Any]:
+    """
+    Returns what `generate` of transformers takes for options that neither the call nor the model sets.
+
+    Returns:
+        `dict[str, Any]`: Default by name of the option.
+    """
+    return dict(GenerationConfig._get_default_generation_params())

@@ -10,6 +10,7 @@ from transformers import GenerationConfig, PreTrainedConfig
 from transformers.utils import logging
 
 from .blocks import FixedBlocks, describe_schedule
+from .compatibility import FROM_MODEL_CONFIG, default_generation_options
 from .inherited import INHERITED, is_inherited, is_neutral
 from .options import OPTIONS, documented
 from .unmasking import Learn2PD, UnmaskingStrategy
@@ -82,7 +83,7 @@ class DiffusionGenerationConfig(GenerationConfig):
     def _get_default_generation_params() -> dict[str, Any]:
         # transformers would otherwise sample among the 50 most probable tokens; LLaDA samples among all.
         own = {name: option.default for name, option in OPTIONS.items() if option.default is not None}
-        return GenerationConfig._get_default_generation_params() | {"top_k": None} | own
+        return default_generation_options() | {"top_k": None} | own
 
     def validate(self, strict: bool = False, user_set_attributes: set[str] | None = None) -> None:
         """Checks what can be checked without a model; called whenever a config is made, loaded or saved."""
@@ -227,7 +228,7 @@ def _without_foreign(values: dict[str, Any]) -> dict[str, Any]:
     ours = "decoding" in values or "end_of_text" in values
     values = {name: value for name, value in values.items() if value is not None or name == "end_of_text"}
     # transformers drops fields that it does not know from configs that are marked as made from a model's.
-    values["_from_model_config"] = False
+    values[FROM_MODEL_CONFIG] = False
     if ours:
         return values
     dropped = []

@@ -95,7 +95,7 @@ class DiffusionGenerationMixin(GenerationMixin):
         if not isinstance(self.generation_config, DiffusionGenerationConfig):
             self.generation_config = DiffusionGenerationConfig.from_other(self.generation_config.to_dict())
 
-    def generate(  # type: ignore[override]
+    def generate(  # type: ignore[override, unused-ignore]  # transformers 5.17 has types here, 5.24 has none
         self,
         inputs: torch.Tensor | None = None,
         generation_config: GenerationConfig | None = None,

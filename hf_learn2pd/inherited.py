@@ -6,6 +6,8 @@ from typing import Any
 
 from transformers import GenerationConfig
 
+from .compatibility import default_generation_options
+
 __all__ = ["INHERITED", "MEANINGLESS", "is_inherited", "is_neutral"]
 
 # Kept. `use_cache`, which asks for a cache that grows token by token, and `disable_compile` change no result; whether
@@ -111,7 +113,7 @@ MEANINGLESS = frozenset(
 
 @functools.cache
 def _plain() -> tuple[frozenset[str], dict[str, Any]]:
-    return frozenset(vars(GenerationConfig())), GenerationConfig._get_default_generation_params()
+    return frozenset(vars(GenerationConfig())), default_generation_options()
 
 
 def is_inherited(name: str) -> bool:

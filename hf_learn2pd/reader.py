@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from .canvas import Canvas
-from .compatibility import cache_argument
+from .compatibility import attention_implementation, cache_argument
 from .passes import ForwardPass
 from .prediction import Memory
 from .processors import Processors
@@ -142,7 +142,7 @@ class Reader:
         """What is visible, in the form that the model's attention takes."""
         if visible is None:
             return None
-        attention = self.config._attn_implementation
+        attention = attention_implementation(self.config)
         if visible.ndim == 2:
             # transformers would look at a 2-D mask on the host, in every pass, to see whether it is needed at all.
             return visible[:, None, None, :] if attention == "sdpa" else visible.long()

@@ -8,7 +8,7 @@ import hf_learn2pd
 
 PACKAGE = Path(hf_learn2pd.__file__).parent
 FLOORS = [
-    ["checks", "specs", "inherited", "filter.features", "filter.networks", "filter.hub", "compatibility"],
+    ["checks", "specs", "compatibility", "filter.features", "filter.networks", "filter.hub", "inherited"],
     ["filter.model"],
     ["unmasking", "blocks"],
     ["options"],

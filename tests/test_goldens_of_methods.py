@@ -43,14 +43,10 @@ METHODS: dict[str, Any] = {
     "adablock_dream_shifted": adablock,
     "adablock_off_llada_moe": adablock,
     "cora_fast_accept_blocks": lambda args: {
-        "decoding": Stable(
-            threshold=args["accept_confidence_threshold"], steps=args["accept_stability_steps"]
-        )
+        "decoding": Stable(threshold=args["accept_confidence_threshold"], steps=args["accept_stability_steps"])
     },
     "cora_fast_accept_one_block": lambda args: {
-        "decoding": Stable(
-            threshold=args["accept_confidence_threshold"], steps=args["accept_stability_steps"]
-        )
+        "decoding": Stable(threshold=args["accept_confidence_threshold"], steps=args["accept_stability_steps"])
     },
     "credit_decoder": lambda args: {
         "decoding": Credit(args["threshold"], args["decay_beta"], args["boost_gamma"], args["credit_alpha"])

@@ -4,6 +4,7 @@
 from typing import Any
 
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
@@ -12,10 +13,8 @@ from transformers import (
     LlamaForCausalLM,
     LlamaModel,
 )
-from transformers.conversion_mapping import register_checkpoint_conversion_mapping
-from transformers.core_model_loading import WeightRenaming
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from ..compatibility import WeightRenaming, register_checkpoint_conversion_mapping
 from .masked_diffusion import MaskedDiffusionMixin, make_bidirectional
 
 __all__ = ["LladaConfig", "LladaForMaskedDiffusion", "LladaModel"]

@@ -12,8 +12,8 @@ from transformers import (
     Qwen3MoeForCausalLM,
     Qwen3MoeModel,
 )
-from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 
+from ..compatibility import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from .masked_diffusion import MaskedDiffusionMixin, make_bidirectional
 
 __all__ = ["LladaMoeConfig", "LladaMoeForMaskedDiffusion", "LladaMoeModel"]

@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 from typing import Any
 
+from ..compatibility import attention_implementation
 from .base import PassPolicy
 from .block_causal import BlockCausal
 from .dual_cache import DualCache
@@ -42,7 +43,7 @@ def resolve_policy(block_cache: str | PassPolicy | None, config: Any, model: Any
         raise ValueError(
             f"`refresh_every` must be an option of the policy that is given (got {config.refresh_every} beside it)"
         )
-    attention = str(model.config._attn_implementation)
+    attention = attention_implementation(model.config)
     # Flash attention takes queries to be the last columns of its mask; behind a cut or beside a draft some are hidden.
     hides = config.verify or config.end_of_text in ("cut", "predicted") or model.block_causal
     if policy.stores and not model.takes_block_cache:
