@@ -60,7 +60,8 @@ def main(arguments: list[str] | None = None) -> Any:
         data_collator=DataCollatorForMaskedDiffusion(model.config.mask_token_id, tokenizer.pad_token_id),
     )
     trainer.train()
-    merged = trainer.model.merge_and_unload()
+    adapted: Any = trainer.model
+    merged = adapted.merge_and_unload()
     merged.save_pretrained(options.output)
     tokenizer.save_pretrained(options.output)
     return merged

@@ -21,7 +21,7 @@ class _BlockCacheLayer(DynamicLayer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.allocated = 0
+        self.allocated = self.length = 0
         self.index: torch.Tensor | None = None
         self.whole = True
         self.buffers: list[torch.Tensor] = []

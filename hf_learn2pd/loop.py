@@ -34,7 +34,7 @@ def denoise(
     1. Plan a forward pass: which columns of which rows are computed.
     2. Read what it predicts of each row's block; of drafts, the last state that is verified.
     3. Let the schedule shorten blocks that have just begun.
-    4. Choose which predictions become final, at least one in every row, and unmask them; cut behind the end of the text.
+    4. Choose which predictions become final, at least one in every row; unmask them; cut behind the end of the text.
     5. Stop: find the rows whose text is complete, and those that a watcher ends.
     6. Move on: rows whose block is done enter their next one; rows that have finished leave the batch.
 
@@ -57,7 +57,7 @@ def denoise(
         prediction = shorten(canvas, schedule, prediction)
         # 4. Choose
         chosen = reader.permit(canvas, prediction, choose(strategy, prediction))
-        canvas.unmask(prediction.canvas_rows, prediction.tokens, chosen)
+        canvas.unmask(prediction.of_canvas, prediction.tokens, chosen)
         stop.cut(canvas, prediction, chosen)
         # 5. Stop
         finished, text_end = stop(canvas)
@@ -74,7 +74,7 @@ def denoise(
 
 def shorten(canvas: Canvas, schedule: FixedBlocks, prediction: BlockPrediction) -> BlockPrediction:
     """Lets the schedule end blocks that have just begun where the prediction suggests."""
-    rows = prediction.canvas_rows
+    rows = prediction.of_canvas
     length = schedule.adapt(prediction.tokens, prediction.confidence, canvas.max_new_tokens)
     if length is None:
         return prediction

@@ -115,7 +115,7 @@ class Reader:
         )
 
     def _run(self, canvas: Canvas, step: ForwardPass) -> torch.Tensor:
-        """Calls the decoder, with guidance on twice the rows; returns hidden states `(forwarded, width, hidden_size)`."""
+        """Calls the decoder, with guidance on twice the rows; `(forwarded, width, hidden_size)`."""
         ids, columns, visible = step.ids, step.columns, step.visible
         padding = canvas.rows.padding
         positions = columns if padding is None else (columns - padding[step.forwarded, None]).clamp(min=0)
@@ -127,7 +127,7 @@ class Reader:
             targets = None if targets is None else targets.repeat(2, 1)
             forwarded, count = torch.cat((forwarded, forwarded + count)), 2 * count
         cache: dict[str, Any] = {"use_cache": False}
-        if step.cache is not None:
+        if step.cache is not None and targets is not None:
             cache = {"use_cache": True, self.cache_argument: step.cache}
             if step.whole:
                 step.cache.refresh(targets, step.stored, None if len(forwarded) == count else forwarded)
@@ -181,7 +181,7 @@ class Reader:
         """Leaves out of a choice what processors forbid to become final together."""
         if not self.processors or not self.processors.forbidden:
             return chosen
-        rows = prediction.canvas_rows
+        rows = prediction.of_canvas
         texts = canvas.rows.tokens[rows, : canvas.limit]
         return self.processors.settle(
             texts, canvas.columns[rows], prediction.rows, prediction.tokens, prediction.confidence, chosen

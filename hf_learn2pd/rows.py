@@ -2,7 +2,7 @@
 """The rows of a canvas that have not finished."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 
@@ -43,5 +43,6 @@ class Rows:
 
     def select(self, kept: torch.Tensor) -> Self:
         """Keeps the rows with the given indices."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: None if value is None else value[kept] for name, value in values.items()})
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        kept_values: dict[str, Any] = {name: None if value is None else value[kept] for name, value in values.items()}
+        return replace(self, **kept_values)

@@ -119,8 +119,8 @@ class Stop:
         if mode not in ("cut", "predicted"):
             return
         trusted = chosen if mode == "cut" else ask(self.strategy.accept, prediction)
-        columns = canvas.columns[prediction.canvas_rows]
-        canvas.cut(prediction.canvas_rows, self.end_of_text.cut_at(prediction, columns, trusted))
+        columns = canvas.columns[prediction.of_canvas]
+        canvas.cut(prediction.of_canvas, self.end_of_text.cut_at(prediction, columns, trusted))
         if mode == "cut" or not self.keeps_suffix:
             canvas.rows.sight = canvas.rows.end
 

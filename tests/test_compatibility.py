@@ -32,7 +32,7 @@ PRIVATE = {
     "transformers.conversion_mapping:register_checkpoint_conversion_mapping": "official tensor names in and out",
     "transformers.core_model_loading:WeightRenaming": "official tensor names in and out",
     "transformers:GenerationConfig._get_default_generation_params": "DiffusionGenerationConfig has other defaults",
-    "transformers:GenerationConfig._dict_from_json_file": "a generation config of another library loses what is foreign",
+    "transformers:GenerationConfig._dict_from_json_file": "a foreign generation config loses what is foreign",
     "transformers:GenerationMixin.adjust_generation_fn": "a loaded generation config becomes a diffusion one",
 }
 

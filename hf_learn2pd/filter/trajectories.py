@@ -128,7 +128,7 @@ def replay(
         else:
             right &= policy(prediction)
             filled = most_confident(prediction.confidence, prediction.masked, torch.ones_like(prediction.rows))
-        canvas.unmask(prediction.canvas_rows, expected, torch.where(right.any(dim=-1, keepdim=True), right, filled))
+        canvas.unmask(prediction.of_canvas, expected, torch.where(right.any(dim=-1, keepdim=True), right, filled))
         in_last = canvas.rows.block_end - canvas.prompt_length > last[canvas.rows.batch]
         complete = canvas.block_done & in_last
         canvas.advance()

@@ -143,7 +143,7 @@ class MaskedDiffusionMixin(DiffusionGenerationMixin):
 
     def _carry_filter(self, directory: Path) -> None:
         """Copies the filter of the generation config into the directory of a model that has just been saved."""
-        config = copy.deepcopy(self.generation_config)
+        config: Any = copy.deepcopy(self.generation_config)
         home = str(getattr(self, "name_or_path", ""))
         named = config.unmasking_filter
         if isinstance(named, os.PathLike):

@@ -124,8 +124,8 @@ class PassPolicy(ABC):
     the policy gets the numbers that its next plan needs.
     """
 
-    # Whether passes need a cache that the model takes, and whether it keeps what a prediction has cut off in sight until
-    # a row is computed anew.
+    # Whether passes need a cache that the model takes, and whether what a prediction has cut off stays in sight until a
+    # row is computed anew.
     stores = False
     keeps_suffix = False
 
@@ -138,7 +138,7 @@ class PassPolicy(ABC):
         """Plans the next pass."""
 
     def steps_left(self, canvas: Canvas) -> torch.Tensor | None:
-        """`torch.LongTensor` of shape `(rows,)`: steps until a row is computed anew, this one included; None if never."""
+        """`torch.LongTensor` of shape `(rows,)`: steps until a row is computed anew, this one too; None if never."""
         return None
 
     def skip(self, rows: torch.Tensor, steps: torch.Tensor) -> None:

@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -31,11 +31,19 @@ class BlockCausal(PassPolicy):
 
     stores = True
 
+    # Of a call; by row, the first column whose keys and values are not final.
+    setting: Setting = field(init=False, repr=False, compare=False)
+    cache: BlockCache | None = field(init=False, repr=False, compare=False)
+    unstored: torch.Tensor = field(init=False, repr=False, compare=False)
+    grid: int = field(init=False, repr=False, compare=False)
+    width: int = field(init=False, repr=False, compare=False)
+    stored: int = field(init=False, repr=False, compare=False)
+
     def begin(self, canvas: Canvas, setting: Setting) -> "BlockCausal":
         policy = copy(self)
-        policy.setting = setting
+        assert canvas.grid is not None
+        policy.setting, policy.grid = setting, canvas.grid
         policy.cache = BlockCache(setting.config, canvas.limit) if self.reuse else None
-        # By row: the first column whose keys and values are not final.
         policy.unstored = self._first(canvas)
         policy.update(policy.measure(canvas, torch.zeros_like(canvas.block_done)).tolist(), None)
         return policy
@@ -51,7 +59,7 @@ class BlockCausal(PassPolicy):
         columns = columns.clamp(max=canvas.limit - 1)
         if self.reuse:
             first = self._first(canvas)
-            self.unstored = first + (state.block_start - first) // canvas.grid * canvas.grid
+            self.unstored = first + (state.block_start - first) // self.grid * self.grid
         return ForwardPass(
             kind="block",
             ids=state.tokens.gather(1, columns),
@@ -73,7 +81,7 @@ class BlockCausal(PassPolicy):
         first, end = self._first(canvas)[:, None], canvas.rows.block_end[:, None]
         if keys is None:
             keys = torch.arange(self.stored, device=columns.device).expand(len(canvas), -1)
-        seen, sees = ((each - first) // canvas.grid for each in (keys, columns))
+        seen, sees = ((each - first) // self.grid for each in (keys, columns))
         return (seen[:, None] <= sees[..., None]) & ((keys >= first) & (keys < end))[:, None]
 
     @staticmethod

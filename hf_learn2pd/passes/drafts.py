@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -61,13 +61,29 @@ class Drafts(PassPolicy):
     drafter: UnmaskingStrategy
     max_draft_length: int
 
+    # Of a call: by row of the batch, what was verified; by row of the canvas, how much to draft, and the last draft.
+    logits_shift: int = field(init=False, repr=False, compare=False)
+    verified: torch.Tensor = field(init=False, repr=False, compare=False)
+    draft_length: torch.Tensor = field(init=False, repr=False, compare=False)
+    drafted: torch.Tensor = field(init=False, repr=False, compare=False)
+    order: torch.Tensor = field(init=False, repr=False, compare=False)
+    # Of a step.
+    drafting: bool = field(init=False, repr=False, compare=False)
+    available: torch.Tensor = field(init=False, repr=False, compare=False)
+    rank: torch.Tensor = field(init=False, repr=False, compare=False)
+    limit: torch.Tensor = field(init=False, repr=False, compare=False)
+    before: torch.Tensor = field(init=False, repr=False, compare=False)
+    moves: torch.Tensor = field(init=False, repr=False, compare=False)
+    number: torch.Tensor = field(init=False, repr=False, compare=False)
+    filled: torch.Tensor = field(init=False, repr=False, compare=False)
+    flat: torch.Tensor = field(init=False, repr=False, compare=False)
+
     def begin(self, canvas: Canvas, setting: Setting) -> "Drafts":
         drafts = copy(self)
         drafts.policy = self.policy.begin(canvas, setting)
         drafts.logits_shift = setting.logits_shift
         # No block has more states than tokens.
         drafts.max_draft_length = min(self.max_draft_length, canvas.block_length)
-        # By row of the batch, what was verified; the rest by row of the canvas.
         drafts.verified = torch.zeros_like(canvas.nfe)
         drafts.draft_length = torch.full_like(canvas.nfe, min(_BEYOND, drafts.max_draft_length))
         drafts.drafted = torch.zeros_like(canvas.columns)
@@ -169,7 +185,7 @@ class Drafts(PassPolicy):
     def settle(self, canvas: Canvas, step: ForwardPass, prediction: BlockPrediction) -> BlockPrediction:
         if self.drafting:
             prediction = self._verify(canvas, prediction)
-        rows = prediction.canvas_rows
+        rows = prediction.of_canvas
         drafted = ask(self.drafter, prediction)
         self.drafted = self.drafted.index_copy(0, rows, prediction.tokens)
         self.order = self.order.index_copy(0, rows, prediction.confidence.masked_fill(~drafted, -torch.inf))
@@ -179,7 +195,7 @@ class Drafts(PassPolicy):
         """Keeps, for each row, the last state that the stock loop would have come to."""
         flat = self.flat.clamp(max=len(prediction.rows) - 1)
         states = prediction.select(flat.flatten())
-        rows = states.canvas_rows.view(flat.shape)[:, 0]
+        rows = states.of_canvas.view(flat.shape)[:, 0]
         # The move of the stock loop in every state, and what was drafted.
         move = most_confident(states.confidence, states.masked, self.moves.flatten()).view(self.filled.shape)
         draft = self.available[:, None] & ~self.filled & (self.rank[:, None] < (self.before + self.moves)[..., None])

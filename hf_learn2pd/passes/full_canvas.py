@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -18,6 +18,11 @@ class FullCanvas(PassPolicy):
 
     Source: https://huggingface.co/papers/2502.09992.
     """
+
+    # Of a call: how many columns the rows that see the most and the fewest have in sight.
+    logits_shift: int = field(init=False, repr=False, compare=False)
+    longest: int = field(init=False, repr=False, compare=False)
+    shortest: int = field(init=False, repr=False, compare=False)
 
     def begin(self, canvas: Canvas, setting: Setting) -> "FullCanvas":
         policy = copy(self)

@@ -35,6 +35,8 @@ def resolve_policy(block_cache: str | PassPolicy | None, config: Any, model: Any
             if value is not None and not isinstance(value, BlockCausal):
                 raise ValueError(f"`{name}` must be None for a block-causal model, which always reuses (got {value!r})")
         policy: PassPolicy = block_cache if isinstance(block_cache, BlockCausal) else BlockCausal()
+    elif isinstance(block_cache, BlockCausal):
+        raise ValueError(f"`block_cache` must not be BlockCausal for {type(model).__name__}, which sees all blocks")
     elif isinstance(block_cache, PassPolicy):
         policy = block_cache
     else:

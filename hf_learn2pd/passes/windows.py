@@ -2,8 +2,8 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 import torch
 
@@ -38,7 +38,19 @@ class Windows(PassPolicy):
     refresh_every: int | None = None
 
     stores = True
-    kind = "window"
+    kind: ClassVar[str] = "window"
+
+    # Of a call: where the first column is stored, and the numbers that were measured.
+    setting: Setting = field(init=False, repr=False, compare=False)
+    cache: BlockCache = field(init=False, repr=False, compare=False)
+    first_slot: int = field(init=False, repr=False, compare=False)
+    longest: int = field(init=False, repr=False, compare=False)
+    shortest: int = field(init=False, repr=False, compare=False)
+    fresh_count: int = field(init=False, repr=False, compare=False)
+    width: int = field(init=False, repr=False, compare=False)
+    first_computed: int = field(init=False, repr=False, compare=False)
+    stored: int = field(init=False, repr=False, compare=False)
+    alike: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.refresh_every is not None and (type(self.refresh_every) is not int or self.refresh_every < 1):

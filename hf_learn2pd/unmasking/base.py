@@ -3,7 +3,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 
@@ -75,10 +75,17 @@ class BlockPrediction:
     end_of_text: torch.Tensor | None = None
     canvas_rows: torch.Tensor | None = None
 
+    @property
+    def of_canvas(self) -> torch.Tensor:
+        """`canvas_rows`, of a prediction that the loop has made."""
+        assert self.canvas_rows is not None
+        return self.canvas_rows
+
     def select(self, rows: torch.Tensor) -> Self:
         """Keeps the rows with the given indices."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: each[rows] for name, each in values.items() if isinstance(each, torch.Tensor)})
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        kept: dict[str, Any] = {name: each[rows] for name, each in values.items() if isinstance(each, torch.Tensor)}
+        return replace(self, **kept)
 
 
 class UnmaskingStrategy(ABC):
