@@ -17,7 +17,11 @@ from .models import (
     LladaMoeConfig,
     LladaMoeForMaskedDiffusion,
     LladaMoeModel,
+    SdarConfig,
+    SdarForMaskedDiffusion,
+    SdarModel,
 )
+from .passes import BlockCausal, DualCache, FullCanvas, NeighbourCache, PassPolicy, PrefixCache, Spans
 from .stopping import EndOfTextCriteria
 from .training import DataCollatorForMaskedDiffusion
 from .unmasking import (
@@ -45,9 +49,9 @@ from .unmasking import (
 __version__ = "0.1.0"
 
 __all__ = [
-    "UNMASKING_STRATEGIES",
     "AdaBlock",
     "BlockCache",
+    "BlockCausal",
     "BlockPrediction",
     "Checkerboard",
     "Credit",
@@ -59,12 +63,14 @@ __all__ = [
     "DreamConfig",
     "DreamForMaskedDiffusion",
     "DreamModel",
+    "DualCache",
     "EndOfTextCriteria",
     "EntropyBound",
     "EntropyOrder",
     "Factor",
     "FixedBlocks",
     "Frechet",
+    "FullCanvas",
     "Klass",
     "Learn2PD",
     "LladaConfig",
@@ -76,10 +82,18 @@ __all__ = [
     "LocalLeap",
     "LowConfidence",
     "MarginOrder",
+    "NeighbourCache",
     "Oracle",
+    "PassPolicy",
+    "PrefixCache",
     "RandomOrder",
+    "SdarConfig",
+    "SdarForMaskedDiffusion",
+    "SdarModel",
+    "Spans",
     "Stable",
     "Threshold",
+    "UNMASKING_STRATEGIES",
     "UnmaskingFilter",
     "UnmaskingStrategy",
     "__version__",

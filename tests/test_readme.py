@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_code_blocks_run_in_order(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(hf_learn2pd.UnmaskingFilter, "from_original", lambda path: golden_filter())
     scope: dict[str, object] = {}

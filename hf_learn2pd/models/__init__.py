@@ -4,7 +4,7 @@
 from .dream import DreamConfig, DreamForMaskedDiffusion, DreamModel
 from .llada import LladaConfig, LladaForMaskedDiffusion, LladaModel
 from .llada_moe import LladaMoeConfig, LladaMoeForMaskedDiffusion, LladaMoeModel
-from .sdar import SdarConfig, SdarForMaskedDiffusion
+from .sdar import SdarConfig, SdarForMaskedDiffusion, SdarModel
 
 __all__ = [
     "DreamConfig",
@@ -18,4 +18,5 @@ __all__ = [
     "LladaMoeModel",
     "SdarConfig",
     "SdarForMaskedDiffusion",
+    "SdarModel",
 ]
