@@ -140,6 +140,12 @@ class Canvas:
             return self.rows.sight
         return torch.minimum(self.rows.block_end + self.suffix_length, self.rows.sight)
 
+    def masked_share(self, masked: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """`torch.FloatTensor` of shape `(predicted,)`: share of masked positions in block and suffix, as in sight."""
+        state, reach = self.rows, self.reach
+        suffix = reach - state.block_end + (state.sight > reach)
+        return (masked.sum(dim=-1) + suffix[rows]) / (suffix + state.block_end - state.block_start)[rows]
+
     def scheduled(self, steps: int = 1) -> torch.Tensor:
         """`torch.LongTensor` of shape `(rows, steps)`: tokens that the stock schedule unmasks in the next steps."""
         rows = self.rows

@@ -21,7 +21,9 @@ class _Forward:
     """Lets a model's logits stand for hidden states; the head behind it has nothing left to do."""
 
     def __init__(self, model: Any):
-        self.forward = model
+        self.model = model
+        # What a cache is called there can be read from it.
+        self.forward = model.forward
         self.accepted = set(inspect.signature(type(model).forward).parameters)
 
     def __call__(self, attention_mask: torch.Tensor | None = None, **inputs: Any) -> Any:
@@ -29,7 +31,7 @@ class _Forward:
             # One row of keys for all queries: what any model takes is the same in two dimensions.
             attention_mask = attention_mask[:, 0, 0].long()
         inputs = {name: value for name, value in inputs.items() if name in self.accepted and value is not None}
-        return SimpleNamespace(last_hidden_state=self.forward(attention_mask=attention_mask, **inputs).logits)
+        return SimpleNamespace(last_hidden_state=self.model(attention_mask=attention_mask, **inputs).logits)
 
 
 class _EnabledMixin(DiffusionGenerationMixin):

@@ -106,6 +106,7 @@ class Reader:
             positions=positions,
             rows=state.batch[rows],
             canvas_rows=rows,
+            masked_share=canvas.masked_share(masked, rows),
             noise=canvas.noise[positions],
             in_block=in_block,
             vocab_size=self.config.vocab_size,

@@ -10,6 +10,8 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
     ModernBertConfig,
     ModernBertForMaskedLM,
     T5Config,
@@ -202,3 +204,30 @@ def test_only_this_instance_changes_and_back_again(tmp_path):
 def test_what_cannot_be_enabled_is_refused(make, options, message):
     with pytest.raises(ValueError, match=message):
         enable_decoding(make(), **options)
+
+
+def llama(is_causal):
+    torch.manual_seed(0)
+    config = LlamaConfig(**SIZES, is_causal=is_causal, initializer_range=0.5, pad_token_id=EOT, eos_token_id=EOT)
+    model = LlamaForCausalLM(config).eval()
+    for layer in model.model.layers:
+        layer.self_attn.is_causal = is_causal
+    return enable_decoding(model, mask_token_id=MASK)
+
+
+@pytest.mark.parametrize("suffix_length", [None, 3])
+@pytest.mark.parametrize("block_cache", [None, "dual", "prefix", "local"])
+def test_verified_text_is_that_of_its_own_stock_loop(block_cache, suffix_length):
+    model = llama(is_causal=False)
+    prompts = torch.tensor([[EOT, EOT, 3, 4], [5, 6, 7, 8], [EOT, 9, 8, 7]])
+    options = {"attention_mask": (prompts != EOT).long(), "max_new_tokens": 24, "block_length": 8}
+    options |= {"block_cache": block_cache, "suffix_length": suffix_length, "return_dict_in_generate": True}
+    stock = model.generate(prompts, end_of_text=None, **options)
+    verified = model.generate(prompts, end_of_text=None, verify=True, **options)
+    assert torch.equal(verified.sequences, stock.sequences)
+    assert (verified.nfe < stock.nfe).all()
+
+
+def test_a_mask_for_each_query_is_not_given_to_a_causal_model():
+    with pytest.raises(ValueError, match="`verify` must be False with a `block_cache` for a model that is causal"):
+        llama(is_causal=True).generate(torch.tensor([[1, 2]]), max_new_tokens=8, verify=True, block_cache="dual")

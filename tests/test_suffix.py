@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from conftest import golden_model
+from conftest import ScriptedModel, golden_model
 from hypothesis import given
 from hypothesis import strategies as st
 from test_properties import FIXED, PROMPTS, generate
@@ -74,3 +74,15 @@ def test_passes_do_not_grow_with_the_canvas():
         assert first == ("full", 1, 3 + 8 + 8 + 1, 0)
         # The finished block, the new one, and what comes into sight.
         assert {kind for kind, *_ in others} == {"local"} and {query for _, _, query, _ in others} <= {8, 16, 24}
+
+
+def test_a_threshold_with_relief_falls_with_the_share_of_masked_positions():
+    # Two of four positions pass 0.9; then 2 masks of 4 and the suffix' 3 are left: 0.9 * (1 - 0.5 * (1 - 5 / 7)).
+    model = ScriptedModel([1, 2, 3, 4] + [5] * 8, [0.95, 0.95, 0.78, 0.76] + [0.95] * 8)
+    options = {"block_length": 4, "suffix_length": 2, "end_of_text": None}
+    output = model.run(decoding=Threshold(0.9, relief=0.5), **options)
+    assert output.unmasking_steps[0, :4].tolist() == [0, 0, 1, 2]
+    output = model.run(decoding=Threshold(0.9, relief=0.55), **options)
+    assert output.unmasking_steps[0, :4].tolist() == [0, 0, 1, 1]
+    output = model.run(decoding=Threshold(0.9), **options)
+    assert output.unmasking_steps[0, :4].tolist() == [0, 0, 1, 2]

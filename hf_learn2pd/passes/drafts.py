@@ -154,7 +154,7 @@ class Drafts(PassPolicy):
         assert step.cache is not None and step.targets is not None
         ids = step.ids[:, None].repeat(1, states, 1)
         ids[step.places] = drafted.ids.view(len(step.places), states, width)
-        first, beside = step.cache.extent, (states - 1) * width
+        first, beside = max(step.cache.extent, step.stored), (states - 1) * width
         tried = torch.arange(first, first + beside, device=ids.device).expand(count, -1)
         visible = step.visible
         if beside:

@@ -54,6 +54,8 @@ class BlockPrediction:
         end_of_text (`torch.FloatTensor` of shape `(rows, length)`, *optional*):
             Over the whole canvas, the confidence of every masked position at which end-of-text is predicted, and -1
             elsewhere. Only with `end_of_text="predicted"`.
+        masked_share (`torch.FloatTensor` of shape `(rows,)`, *optional*):
+            Share of the positions of block and suffix in sight that are masked; set by the denoising loop.
         canvas_rows (`torch.LongTensor` of shape `(rows,)`, *optional*):
             Index of each row among those that have not finished; set by the denoising loop, which alone needs it.
     """
@@ -73,6 +75,7 @@ class BlockPrediction:
     agreements: torch.Tensor | None = None
     divergence: torch.Tensor | None = None
     end_of_text: torch.Tensor | None = None
+    masked_share: torch.Tensor | None = None
     canvas_rows: torch.Tensor | None = None
 
     @property
