@@ -49,6 +49,7 @@ from .unmasking import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "UNMASKING_STRATEGIES",
     "AdaBlock",
     "BlockCache",
     "BlockCausal",
@@ -93,7 +94,6 @@ __all__ = [
     "Spans",
     "Stable",
     "Threshold",
-    "UNMASKING_STRATEGIES",
     "UnmaskingFilter",
     "UnmaskingStrategy",
     "__version__",

@@ -130,7 +130,11 @@ BLOCK_SCHEDULES: dict[str, type[FixedBlocks]] = {"adablock": AdaBlock, "fixed": 
 
 
 def resolve_schedule(
-    block_schedule: str | dict[str, Any] | FixedBlocks | None, block_length: int, tokenizer: Any, vocab_size: int
+    block_schedule: str | dict[str, Any] | FixedBlocks | None,
+    block_length: int,
+    tokenizer: Any,
+    vocab_size: int,
+    adablock: dict[str, Any] | None = None,
 ) -> FixedBlocks:
     """
     Makes a schedule of what `generate` was given.
@@ -141,6 +145,7 @@ def resolve_schedule(
         block_length (`int`): Positions of a block where the schedule names none.
         tokenizer (`PreTrainedTokenizerBase`, *optional*): Knows the delimiters where the schedule names none.
         vocab_size (`int`): Number of ids that the model knows.
+        adablock (`dict[str, Any]`, *optional*): Options of [`AdaBlock`] that were published for the model's family.
 
     Returns:
         [`FixedBlocks`]
@@ -153,12 +158,14 @@ def resolve_schedule(
     schedule, options = _parse("block_schedule", "fixed" if block_schedule is None else block_schedule)
     options = {"block_length": block_length} | options
     if issubclass(schedule, AdaBlock) and "delimiter_ids" not in options:
-        if tokenizer is not None:
+        options = (adablock or {}) | options
+        if tokenizer is not None and "delimiter_ids" not in options:
             return schedule.from_tokenizer(tokenizer, **options)
-        if max(schedule.delimiter_ids) >= vocab_size:
+        schedule_ids = options.get("delimiter_ids", schedule.delimiter_ids)
+        if max(schedule_ids) >= vocab_size:
             raise ValueError(
                 "`block_schedule` must be an AdaBlock with `delimiter_ids` of this model, or come with a `tokenizer` "
-                f"(got {block_schedule!r}, whose default {tuple(schedule.delimiter_ids)} is not below the vocabulary's "
+                f"(got {block_schedule!r}, whose default {tuple(schedule_ids)} is not below the vocabulary's "
                 f"{vocab_size})"
             )
     return schedule(**options)

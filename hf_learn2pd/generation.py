@@ -3,7 +3,7 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import (
@@ -80,6 +80,8 @@ class DiffusionGenerationMixin(GenerationMixin):
     takes_block_cache = True
     # Whether a block sees only what is before it and itself, as the model was trained.
     block_causal = False
+    # Options of AdaBlock that were published for this family; LLaDA's are the defaults.
+    adablock: ClassVar[dict[str, Any]] = {}
     # Whether attention takes a mask with a row for each query.
     takes_query_mask = True
 
@@ -207,7 +209,9 @@ class DiffusionGenerationMixin(GenerationMixin):
         ) -> DiffusionGenerationOutput | torch.Tensor:
             generation_config.end_of_text = end_of_text
             generation_config.validate(user_set_attributes=set())
-            blocks = resolve_schedule(schedule, generation_config.block_length, tokenizer, model.config.vocab_size)
+            blocks = resolve_schedule(
+                schedule, generation_config.block_length, tokenizer, model.config.vocab_size, model.adablock
+            )
             strategy = resolve_strategy(
                 decoding,
                 unmasking_filter or generation_config.unmasking_filter or f"{model.name_or_path}:unmasking_filter",

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from test_properties import PROMPTS, generate
 from transformers import AutoTokenizer
 
-from hf_learn2pd import AdaBlock, FixedBlocks, Learn2PD, Threshold, UnmaskingFilter
+from hf_learn2pd import (
+    AdaBlock,
+    DreamForMaskedDiffusion,
+    FixedBlocks,
+    Learn2PD,
+    LladaForMaskedDiffusion,
+    Threshold,
+    UnmaskingFilter,
+)
+from hf_learn2pd.blocks import resolve_schedule
 
 TOKENIZER = Path(__file__).parents[1] / "examples" / "tiny_llada"
 DOT = 7
@@ -92,3 +101,12 @@ def test_delimiters_come_from_the_tokenizer():
 def test_bad_schedules_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_adablock_has_the_published_defaults_of_a_family():
+    schedule = resolve_schedule("adablock", 32, None, 151936, DreamForMaskedDiffusion.adablock)
+    assert schedule.threshold == 0.5 and len(schedule.delimiter_ids) == 24 and 198 in schedule.delimiter_ids
+    assert resolve_schedule({"name": "adablock", "threshold": 0.7}, 32, None, 151936).threshold == 0.7
+    assert resolve_schedule("adablock", 32, None, 126464, LladaForMaskedDiffusion.adablock) == AdaBlock()
+    with pytest.raises(ValueError, match="`delimiter_ids` of this model"):
+        resolve_schedule("adablock", 32, None, 500, DreamForMaskedDiffusion.adablock)

@@ -151,14 +151,14 @@ def test_what_cannot_be_verified_is_refused(options, message):
 
 def test_a_draft_is_no_longer_than_a_block(monkeypatch):
     """Nor is anything made for more states than that."""
-    scheduled_in, asked = Canvas.scheduled_in, []
+    scheduled, asked = Canvas.scheduled, []
 
-    def record(canvas, steps):
+    def record(canvas, steps=1):
         asked.append(steps)
         assert steps <= 4
-        return scheduled_in(canvas, steps)
+        return scheduled(canvas, steps)
 
-    monkeypatch.setattr(Canvas, "scheduled_in", record)
+    monkeypatch.setattr(Canvas, "scheduled", record)
     model = ScriptedModel([1, 2, 3, 4], [0.9, 0.8, 0.7, 0.6])
     output = model.run(decoding="pearl", end_of_text=None, max_draft_length=10**9)
     assert output.sequences[0, 2:].tolist() == [1, 2, 3, 4]

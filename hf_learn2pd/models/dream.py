@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """Dream on transformers' Qwen2 classes: a Qwen2 without causality whose logits predict the next position."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import (
     AutoConfig,
@@ -85,6 +85,14 @@ class DreamForMaskedDiffusion(MaskedDiffusionMixin, Qwen2ForCausalLM):  # type: 
     config_class = DreamConfig
     config: DreamConfig
     logits_shift = 1
+    # Tokens that hold a newline.
+    adablock: ClassVar[dict[str, Any]] = {
+        "threshold": 0.5,
+        "delimiter_ids": (
+            *(198, 271, 280, 319, 340, 382, 401, 532, 624, 630, 692, 698, 921, 1248, 1837, 1939, 2219, 2533, 3276),
+            *(3876, 4894, 5267, 14750, 68327),
+        ),
+    }
 
 
 AutoConfig.register("Dream", DreamConfig)
