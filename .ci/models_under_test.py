@@ -64,8 +64,9 @@ class ModelTest(ModelTesterMixin, TrainingTesterMixin):
     model_tester: Any = None
     test_torch_exportable = False
     # The training test then generates what it has learned. From one token, it has to be learned from positions alone.
-    training_overfit_steps = 1000
-    training_overfit_batch_size = 8
+    training_overfit_steps = 400
+    training_overfit_batch_size = 64
+    training_overfit_seq_length = 32
     training_overfit_learning_rate = 3e-3
 
     def setUp(self) -> None:
@@ -78,11 +79,14 @@ class ModelTest(ModelTesterMixin, TrainingTesterMixin):
         pass
 
     def _create_text_training_batch(self, batch_size: int, seq_length: int, vocab_size: int) -> dict[str, torch.Tensor]:
-        # Masked diffusion learns from masked inputs. Here the first token is the prompt; of what follows the first row
-        # has all masked and the others, as in the middle of denoising, random parts and all of what is behind them.
+        # Masked diffusion learns from masked inputs: the first token is the prompt; of what follows, a row has more or
+        # less masked and all of what is behind, as in the middle of denoising. The first row has nothing masked and so
+        # no loss: it is the text that the model then has to generate.
         batch = super()._create_text_training_batch(batch_size, seq_length, vocab_size)
-        masked = torch.rand(batch_size, seq_length) < torch.linspace(1, 0.2, batch_size)[:, None]
-        masked |= torch.arange(seq_length) >= seq_length * torch.linspace(0, 1, batch_size)[:, None]
+        share = torch.linspace(0, 1, batch_size - 1)[:, None]
+        masked = torch.zeros(batch_size, seq_length, dtype=torch.bool)
+        masked[1:] = torch.rand(batch_size - 1, seq_length) < share
+        masked[1:] |= torch.arange(seq_length) >= seq_length * (1 - share / 2)
         masked[:, 0] = False
         batch["input_ids"] = batch["input_ids"].masked_fill(masked, MASK)
         batch["labels"] = batch["labels"].masked_fill(~masked, -100)
