@@ -61,6 +61,13 @@ def _score(samples: Sequence[Sample] | None, measured: Measurement) -> float | N
     return 100 * sum(right) / len(right)
 
 
+def _passes(cache: str, refresh_every: int | None) -> dict[str, Any]:
+    """Reads a cache such as "local+64": the policy's name, and how many columns of the suffix are in sight."""
+    name, _, suffix = cache.partition("+")
+    policy = {} if name == "none" else {"block_cache": name, "refresh_every": refresh_every}
+    return policy | {"suffix_length": int(suffix) if suffix else None}
+
+
 def run(options: argparse.Namespace, save: Callable[[Results], None]) -> Results:
     """Measures every combination; returns one entry for each, and saves what there is after each."""
     tokenizer = AutoTokenizer.from_pretrained(options.model, padding_side="left")
@@ -98,8 +105,7 @@ def run(options: argparse.Namespace, save: Callable[[Results], None]) -> Results
                 **DECODERS[name],
                 "max_new_tokens": length,
                 "block_length": options.block_length,
-                "block_cache": None if cache == "none" else cache,
-                "refresh_every": None if cache == "none" else options.refresh_every,
+                **_passes(cache, options.refresh_every),
             }
             if name == "learn2pd" and options.filter_threshold is not None:
                 settings["filter_threshold"] = options.filter_threshold
@@ -205,7 +211,12 @@ def main(arguments: list[str] | None = None) -> Results:
     parser.add_argument("--stock-prompts", type=int, default=4, help="for the stock loops where they are only timed")
     parser.add_argument("--lengths", type=int, nargs="+", default=[256])
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 16])
-    parser.add_argument("--caches", nargs="+", choices=["none", "prefix", "dual"], default=["none", "dual"])
+    parser.add_argument(
+        "--caches",
+        nargs="+",
+        default=["none", "dual"],
+        help="none, prefix, dual or local; +64 for 64 columns of the suffix in sight",
+    )
     parser.add_argument("--block-length", type=int, default=32)
     parser.add_argument("--refresh-every", type=int)
     parser.add_argument("--filter-threshold", type=float)

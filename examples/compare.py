@@ -100,8 +100,8 @@ METHODS = {
         "Credit(0.9)", "as a threshold, after tokens predicted again and again have been given credit", "2510.06133"
     ),
     "stable": Method(
-        "Stable(Threshold(0.9), 0.97, 2)",
-        "what any other strategy takes, and what is confident and predicted twice in a row",
+        "Stable()",
+        "the stock loop's schedule, and at once what is confident and predicted three times in a row",
         "2608.11235",
     ),
     "dilated": Method("Dilated()", "every 16th position of a block of 32, then every 8th, ...", "2506.19037"),

@@ -111,10 +111,19 @@ def test_checkerboard_takes_even_positions_first():
 
 
 def test_stable_joins_any_rule():
-    prediction = replace(predict([[0.98, 0.96, 0.98, 0.99]]), repeats=torch.tensor([[2, 2, 1, 3]]))
+    prediction = replace(predict([[0.98, 0.96, 0.98, 0.99]]), agreements=torch.tensor([[2, 2, 1, 3]]))
     assert chosen(Stable(Threshold(0.985))(prediction)) == [[0, 3]]
     assert chosen(Stable(Threshold(0.95), steps=3)(prediction)) == [[0, 1, 2, 3]]
     assert chosen(Stable(Threshold(1.0), steps=1)(prediction)) == [[0, 2, 3]]
+
+
+def test_stable_only_tops_up_the_schedule():
+    prediction = replace(predict([[0.98, 0.5, 0.7, 0.99]]), agreements=torch.tensor([[2, 2, 2, 3]]))
+    # Two are settled, as many as or more than are scheduled.
+    assert chosen(Stable()(prediction)) == [[0, 3]]
+    assert chosen(Stable()(replace(prediction, scheduled=torch.tensor([2])))) == [[0, 3]]
+    # One is missing to three, and the most confident of the rest is taken.
+    assert chosen(Stable()(replace(prediction, scheduled=torch.tensor([3])))) == [[0, 2, 3]]
 
 
 def test_credit_by_hand():
@@ -143,9 +152,11 @@ SCRIPT = ([5, 6, 7, 8], [0.95, 0.6, 0.92, 0.3])
         # The distribution stands still, but only the third step knows; until then the most confident.
         ("klass", [0, 2, 1, 3]),
         (Klass(divergence=9.0, threshold=0.2), [0, 2, 1, 2]),
-        # 0.92 is enough the second time.
+        # In the third step what is predicted has agreed twice; 0.6 is enough then, 0.3 is not.
+        (Stable(threshold=0.5), [0, 2, 1, 3]),
         (Stable(Threshold(0.94), threshold=0.92), [0, 2, 1, 3]),
-        (Stable(Threshold(0.99), threshold=0.5), [0, 1, 1, 2]),
+        (Stable(Threshold(0.99), threshold=0.5, steps=1), [0, 1, 1, 2]),
+        (Stable(Threshold(0.99), threshold=0.2), [0, 2, 1, 2]),
     ],
 )
 def test_steps_of_a_scripted_block(decoding, steps):
