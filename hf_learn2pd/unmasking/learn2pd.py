@@ -1,5 +1,6 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Self
 
 import torch
@@ -27,7 +28,7 @@ class Learn2PD(UnmaskingStrategy):
 
     Raises:
         ValueError: If `filter` is no [`UnmaskingFilter`], `threshold` is not between 0 and 1, or the blocks of a call
-            are longer than those the filter was trained on.
+            are longer than those the filter was trained on, or the filter's weights are not finite real numbers.
     """
 
     filter: UnmaskingFilter
@@ -36,8 +37,9 @@ class Learn2PD(UnmaskingStrategy):
     def __post_init__(self) -> None:
         if not isinstance(self.filter, UnmaskingFilter):
             raise ValueError(f"`unmasking_filter` must be an UnmaskingFilter (got {type(self.filter).__name__})")
-        if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
-            raise ValueError(f"`filter_threshold` must be between 0 and 1 (got {self.threshold})")
+        number = isinstance(self.threshold, Real) and not isinstance(self.threshold, bool)
+        if self.threshold is not None and not (number and 0.0 <= self.threshold <= 1.0):
+            raise ValueError(f"`filter_threshold` must be between 0 and 1 (got {self.threshold!r})")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -50,9 +52,10 @@ class Learn2PD(UnmaskingStrategy):
     @torch.no_grad()
     def accept(self, prediction: BlockPrediction) -> torch.Tensor:
         threshold = self.filter.threshold if self.threshold is None else self.threshold
-        return prediction.masked & (self.filter.score(prediction).sigmoid() > threshold)
+        return prediction.masked & (self.filter.score(prediction).float().sigmoid() > threshold)
 
     def prepare(self, batch_size: int, block_length: int, device: torch.device) -> Self:
+        self.filter.check()
         if self.filter.block_length is not None and block_length > self.filter.block_length:
             raise ValueError(
                 f"`block_length` must be at most that of the filter, {self.filter.block_length} (got {block_length})"
