@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from ..special_tokens import SpecialTokens
 from ..unmasking import Learn2PD
+from .arguments import check_integer
 from .model import UnmaskingFilter
 from .prompts import read_prompts, tokenize_prompts
 
@@ -75,13 +76,19 @@ def calibrate_threshold(
         which the filter accepts nothing.
 
     Raises:
-        ValueError: If `agreement` is not between 0 and 1 or there are no prompts.
+        ValueError: If `agreement` is not between 0 and 1, there are no prompts or trials, or the filter does not serve
+            blocks of `block_length`.
     """
-    if not 0.0 < agreement <= 1.0:
-        raise ValueError(f"`agreement` must be above 0 and at most 1 (got {agreement})")
+    if not isinstance(agreement, int | float) or not 0.0 < agreement <= 1.0:
+        raise ValueError(f"`agreement` must be above 0 and at most 1 (got {agreement!r})")
+    for name, count in (("trials", trials), ("batch_size", batch_size), ("block_length", block_length)):
+        check_integer(name, count)
+    check_integer("max_new_tokens", max_new_tokens)
     batches = list(tokenize_prompts(model, tokenizer, read_prompts(prompts), batch_size))
     if not batches:
         raise ValueError("`prompts` must hold at least one prompt (got none)")
+    # Decoding checks the filter too, but only when the stock loop has run over all prompts.
+    Learn2PD(filter).prepare(batch_size, min(block_length, max_new_tokens), model.device)
     bar = tqdm(total=(trials + 1) * len(batches), desc="calibration", unit="batch", disable=not progress)
 
     def decode(decoding: Any) -> tuple[list[torch.Tensor], float]:

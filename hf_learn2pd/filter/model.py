@@ -1,9 +1,11 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """The unmasking filter: the published two-layer MLP or a small transformer, saved to and loaded from the Hub."""
 
+import math
 import os
 import tempfile
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +14,7 @@ from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import nn
 
 from .features import FEATURES, stack_features
-from .hub import CARD, find_filter, read_weights, write_custom_generate
+from .hub import CARD, check_repo_id, find_filter, read_config, read_weights, write_custom_generate
 from .networks import HEADS, PositionTransformer
 
 __all__ = ["UnmaskingFilter"]
@@ -27,6 +29,10 @@ _OPTIONS = (
     "num_layers",
     "calibration",
 )
+_HUB_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+
+# A filter is small beside its model; what is larger is a mistake, and would be found out only by its memory or time.
+_LARGEST = {"block_length": 65_536, "hidden_size": 8_192, "num_layers": 64}
 
 
 class UnmaskingFilter(
@@ -85,17 +91,19 @@ class UnmaskingFilter(
             raise ValueError(f"`architecture` must be 'mlp' or 'transformer' (got {architecture!r})")
         if architecture == "transformer":
             block_length = None
-        elif not isinstance(block_length, int) or block_length < 1:
-            raise ValueError(f"`block_length` must be an integer above 0 (got {block_length!r})")
-        for name, value in (("hidden_size", hidden_size), ("num_layers", num_layers)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be an integer above 0 (got {value!r})")
+        sizes = {"block_length": block_length, "hidden_size": hidden_size, "num_layers": num_layers}
+        for name, value in sizes.items():
+            if name == "block_length" and architecture == "transformer":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LARGEST[name]:
+                raise ValueError(f"`{name}` must be an integer from 1 to {_LARGEST[name]} (got {value!r})")
         if architecture == "transformer" and hidden_size % HEADS:
             raise ValueError(f"`hidden_size` must be a multiple of {HEADS} for a transformer (got {hidden_size})")
-        if not 0.0 <= threshold <= 1.0:
-            raise ValueError(f"`threshold` must be between 0 and 1 (got {threshold!r})")
-        if isinstance(features, str) or not features or not set(features) <= set(FEATURES):
-            raise ValueError(f"`features` must be some of {', '.join(FEATURES)} (got {features!r})")
+        _check_threshold(threshold)
+        _check_features(features)
+        for name, kind, given in (("base_model", str, base_model), ("calibration", dict, calibration)):
+            if given is not None and not isinstance(given, kind):
+                raise ValueError(f"`{name}` must be None or a {kind.__name__} (got {given!r})")
         self.block_length = block_length
         self.hidden_size = hidden_size
         self.threshold = threshold
@@ -152,6 +160,23 @@ class UnmaskingFilter(
         """
         return self(stack_features(block, self.features), block.masked, block.in_block)
 
+    def check(self) -> None:
+        """
+        Looks for what would spoil every answer in silence, such as a threshold set later on.
+
+        Raises:
+            ValueError: If `threshold` is not between 0 and 1, or a weight is not a finite real number.
+        """
+        _check_threshold(self.threshold)
+        weights = dict(self.named_parameters())
+        for name, weight in weights.items():
+            if not weight.is_floating_point():
+                raise ValueError(f"`{name}` of the filter must be of a floating point type (got {weight.dtype})")
+        # One answer for all of them: a filter on an accelerator is waited for once.
+        finite = torch.stack([weight.isfinite().all() for weight in weights.values()]).tolist()
+        if broken := [name for name, whole in zip(weights, finite, strict=True) if not whole]:
+            raise ValueError(f"The weights of the filter must be finite (got nan or inf in {', '.join(broken)})")
+
     @classmethod
     def from_original(cls, path: str | os.PathLike[str], threshold: float = 0.96) -> Self:
         """
@@ -171,7 +196,7 @@ class UnmaskingFilter(
         if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
             raise ValueError(f"`path` must be a state dict of tensors (got {type(state).__name__} in {path})")
         # `nn.DataParallel` puts its own prefix before every name.
-        state = {name.removeprefix("module."): value.float() for name, value in state.items()}
+        state = {name.removeprefix("module."): value for name, value in state.items()}
         return cls._from_state(state, str(path), threshold=threshold)
 
     @classmethod
@@ -200,6 +225,9 @@ class UnmaskingFilter(
         Arguments are those of [`~huggingface_hub.ModelHubMixin.save_pretrained`]; `model_card_kwargs` may hold
         `repo_id`, and Markdown for the sections `training` and `results`.
         """
+        self.check()
+        if "repo_id" in (kwargs.get("model_card_kwargs") or {}):
+            check_repo_id(kwargs["model_card_kwargs"]["repo_id"])
         config = {name: getattr(self, name) for name in _OPTIONS} | {"features": list(self.features)}
         kwargs["config"] = config | (kwargs.get("config") or {})
         parameters = f"{sum(parameter.numel() for parameter in self.parameters()):,}"
@@ -231,6 +259,7 @@ class UnmaskingFilter(
         Returns:
             `str`: Where the commit is.
         """
+        repo_id = check_repo_id(repo_id)
         kwargs["model_card_kwargs"] = (kwargs.get("model_card_kwargs") or {}) | {"repo_id": repo_id}
         return super().push_to_hub(repo_id, **kwargs)
 
@@ -243,20 +272,47 @@ class UnmaskingFilter(
         return card
 
     @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Self:
+        """
+        Loads a filter from a directory or the Hub.
+
+        Args:
+            pretrained_model_name_or_path (`str` or `os.PathLike`): A directory or a Hub id.
+            kwargs:
+                `revision`, `cache_dir`, `force_download`, `local_files_only` and `token` as of
+                [`~huggingface_hub.ModelHubMixin.from_pretrained`]; arguments of the filter, which win over its config.
+
+        Returns:
+            [`UnmaskingFilter`]
+
+        Raises:
+            ValueError: If the repository does not hold a complete, finite filter.
+        """
+        source = str(pretrained_model_name_or_path)
+        hub = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
+        config = read_config(source, **hub)
+        options = {name: config[name] for name in _OPTIONS if name in config}
+        return cls._from_pretrained(model_id=source, **(options | kwargs))
+
+    @classmethod
     def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", strict: bool = True, **kwargs: Any) -> Self:
         """Reads safetensors only; the base class would fall back to a pickle."""
-        names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-        hub = {name: kwargs.pop(name, None) for name in names}
+        hub = {name: kwargs.pop(name) for name in _HUB_OPTIONS if name in kwargs}
         return cls._from_state(read_weights(model_id, map_location, **hub), model_id, **kwargs)
 
     @classmethod
     def _from_state(cls, state: dict[str, torch.Tensor], source: str, **options: Any) -> Self:
         """Builds the filter that a state dict describes; its shapes are the authority where a config has none."""
         if options.get("architecture", "mlp") == "mlp" and "linear1.weight" in state:
-            hidden_size, inputs = state["linear1.weight"].shape
-            shapes = {"block_length": inputs // len(options.get("features", "1")), "hidden_size": hidden_size}
-            options = shapes | options
-        model = cls(**options)
+            _check_features(options.get("features", ("confidence",)))
+            weight = state["linear1.weight"]
+            if weight.ndim != 2:
+                raise ValueError(f"`linear1.weight` must have two dimensions (got {tuple(weight.shape)} in {source})")
+            block_length = weight.shape[1] // len(options.get("features", ("confidence",)))
+            options = {"block_length": block_length, "hidden_size": weight.shape[0]} | options
+        # Nothing is allocated before the shapes are known to be right.
+        with torch.device("meta"):
+            model = cls(**options)
         expected = model.state_dict()
         if set(state) != set(expected):
             missing, unknown = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
@@ -265,8 +321,22 @@ class UnmaskingFilter(
                 f"{unknown} unknown)"
             )
         for name, parameter in expected.items():
+            if not state[name].is_floating_point():
+                raise ValueError(f"`{name}` must be of a floating point type (got {state[name].dtype} in {source})")
             if state[name].shape != parameter.shape or not state[name].isfinite().all():
                 wanted, got = tuple(parameter.shape), tuple(state[name].shape)
                 raise ValueError(f"`{name}` must be finite and of shape {wanted} (got {got} in {source})")
-        model.load_state_dict(state)
+        model.to_empty(device="cpu").load_state_dict(state)
         return model.eval()
+
+
+def _check_threshold(threshold: Any) -> None:
+    number = isinstance(threshold, Real) and not isinstance(threshold, bool) and not math.isnan(threshold)
+    if not number or not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"`threshold` must be between 0 and 1 (got {threshold!r})")
+
+
+def _check_features(features: Any) -> None:
+    some = isinstance(features, Sequence) and not isinstance(features, str) and len(features) > 0
+    if not some or not all(isinstance(name, str) and name in FEATURES for name in features):
+        raise ValueError(f"`features` must be some of {', '.join(FEATURES)} (got {features!r})")

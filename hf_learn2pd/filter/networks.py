@@ -52,5 +52,6 @@ class PositionTransformer(nn.Module):
         """
         features = features.clamp(0, 1)
         logarithms = [values.clamp(min=_SMALLEST).log() / 5 for values in (features, 1 - features)]
-        hidden = self.embedding(torch.cat((features, *logarithms, masked[..., None].to(features.dtype)), dim=-1))
+        inputs = torch.cat((features, *logarithms, masked[..., None].to(features.dtype)), dim=-1)
+        hidden = self.embedding(inputs.to(self.embedding.weight.dtype))
         return self.head(self.encoder(hidden, src_key_padding_mask=~in_block)).squeeze(-1)

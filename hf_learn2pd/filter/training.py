@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm.auto import tqdm
 
+from .arguments import check_integer, check_number, check_trajectories
 from .features import stack_features
 from .model import UnmaskingFilter
 from .trajectories import Trajectories
@@ -89,11 +90,18 @@ def train_filter(
         [`UnmaskingFilter`]: On the CPU, with its threshold set.
 
     Raises:
-        ValueError: If there are fewer than ten samples.
+        ValueError: If there are fewer than ten samples or a number in them is not finite, nothing in them can be
+            learned from, an argument is out of range, or the loss is never a number.
     """
+    for name, count in (("batch_size", batch_size), ("epochs", epochs)):
+        check_integer(name, count)
+    if patience is not None:
+        check_integer("patience", patience)
+    check_number("learning_rate", learning_rate, 0, open_below=True)
+    check_number("false_accept_weight", false_accept_weight, 0, open_below=True)
+    check_number("precision", precision, 0, 1, open_below=True)
+    check_trajectories(trajectories, _HELD_OUT)
     samples, block_length = trajectories.confidence.shape
-    if samples < _HELD_OUT:
-        raise ValueError(f"`trajectories` must hold at least {_HELD_OUT} samples (got {samples})")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         filter = UnmaskingFilter(
@@ -103,6 +111,9 @@ def train_filter(
     inputs = stack_features(trajectories, filter.features)
     tensors = (inputs, trajectories.masked, trajectories.in_block, learned, trajectories.correct)
     cut = samples - samples // _HELD_OUT
+    if not learned[:cut].any() or not learned[cut:].any():
+        kind = "masked positions" if masked_only else "positions of a block"
+        raise ValueError(f"`trajectories` must hold {kind} in both the first nine tenths and the rest (got none)")
     accelerator = Accelerator()
     optimizer: Any = torch.optim.AdamW(filter.parameters(), lr=learning_rate)
     model, optimizer = accelerator.prepare(filter, optimizer)
@@ -136,6 +147,9 @@ def train_filter(
         if patience is not None and epoch - best_epoch >= patience:
             break
         bar.set_postfix(held_out=f"{loss:.4f}", best=f"{best_loss:.4f}")
+    if best_loss == float("inf"):
+        # The weights would be those that training began with.
+        raise ValueError(f"`learning_rate` must be low enough for a finite loss (got {learning_rate}, loss {loss})")
     filter.load_state_dict(best_state)
     filter.to("cpu").eval()
     filter.threshold = choose_threshold(filter, trajectories.map(lambda values: values[cut:]), precision)
@@ -154,7 +168,12 @@ def choose_threshold(filter: UnmaskingFilter, trajectories: Trajectories, precis
 
     Returns:
         `float`: The threshold; 1.0, which accepts nothing, if none is precise enough.
+
+    Raises:
+        ValueError: If `precision` is not above 0 and at most 1, or a number in the samples is not finite.
     """
+    check_number("precision", precision, 0, 1, open_below=True)
+    check_trajectories(trajectories)
     probability = filter.score(trajectories).sigmoid()[trajectories.masked]
     correct = trajectories.correct[trajectories.masked]
     ranked, order = probability.sort(descending=True)
@@ -183,7 +202,13 @@ def score_thresholds(
 
     Returns:
         `list[ThresholdScore]`: One for each. Precision is 1.0 where nothing is accepted.
+
+    Raises:
+        ValueError: If a threshold is not between 0 and 1, or a number in the samples is not finite.
     """
+    for threshold in thresholds:
+        check_number("thresholds", threshold, 0, 1)
+    check_trajectories(trajectories)
     probability = filter.score(trajectories).sigmoid().masked_fill(~trajectories.masked, -1.0)
     right = trajectories.correct & trajectories.masked
     scores = []

@@ -28,7 +28,7 @@ class Learn2PD(UnmaskingStrategy):
 
     Raises:
         ValueError: If `filter` is no [`UnmaskingFilter`], `threshold` is not between 0 and 1, or the blocks of a call
-            are longer than those the filter was trained on.
+            are longer than those the filter was trained on, or the filter's weights are not finite real numbers.
     """
 
     filter: UnmaskingFilter
@@ -51,9 +51,10 @@ class Learn2PD(UnmaskingStrategy):
     @torch.no_grad()
     def accept(self, prediction: BlockPrediction) -> torch.Tensor:
         threshold = self.filter.threshold if self.threshold is None else self.threshold
-        return prediction.masked & (self.filter.score(prediction).sigmoid() > threshold)
+        return prediction.masked & (self.filter.score(prediction).float().sigmoid() > threshold)
 
     def prepare(self, batch_size: int, block_length: int, device: torch.device) -> Self:
+        self.filter.check()
         if self.filter.block_length is not None and block_length > self.filter.block_length:
             raise ValueError(
                 f"`block_length` must be at most that of the filter, {self.filter.block_length} (got {block_length})"
