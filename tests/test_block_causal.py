@@ -70,9 +70,7 @@ PROMPTS = st.lists(st.lists(st.integers(0, 125), min_size=1, max_size=11), min_s
 @settings(deadline=None, max_examples=40, derandomize=True)
 @given(PROMPTS, st.integers(1, 21), st.sampled_from([3, 4, 8]), st.sampled_from([0.05, 0.3, 0.9]))
 def test_batches_equal_a_loop_with_the_mask_written_out(prompts, length, block_length, threshold):
-    width, output = generate(
-        prompts, max_new_tokens=length, block_length=block_length, decoding=Threshold(threshold)
-    )
+    width, output = generate(prompts, max_new_tokens=length, block_length=block_length, decoding=Threshold(threshold))
     for row, prompt in enumerate(prompts):
         expected, passes = naive(sdar(), prompt, length, block_length, threshold)
         assert output.sequences[row, width - len(prompt) :].tolist() == expected

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -12,10 +13,13 @@ from typing import Any, Self
 
 import torch
 from accelerate import PartialState
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch.nn.functional import pad
 from tqdm.auto import tqdm
+from transformers import AutoTokenizer
+
+from hf_learn2pd import __version__
 
 from ..canvas import Canvas
 from ..passes import FullCanvas, Setting
@@ -24,9 +28,13 @@ from ..reader import Reader
 from ..special_tokens import SpecialTokens
 from ..unmasking import UnmaskingStrategy, most_confident
 from .features import FIELDS
+from .fingerprint import fingerprint_module, fingerprint_policy, fingerprint_tensors, fingerprint_tokenizer
 from .prompts import read_prompts, tokenize_prompts
 
 __all__ = ["Trajectories", "collect_trajectories", "load_trajectories", "replay"]
+
+# Lists the files of the last complete run; files of a longer one may lie beside them.
+_RUN = "run.json"
 
 
 @dataclass(frozen=True)
@@ -158,6 +166,10 @@ def collect_trajectories(
     batches; the files do not depend on the number of processes or machines, which need to see the same directory.
     Memory does not grow with the number of prompts before the files are read at the end.
 
+    Every file names what it was made with: the weights of the model and of a filter in `policy`, the tokenizer, the
+    version of this package, prompts and options. A damaged or foreign file is named in a warning and made again. At the
+    end `run.json` lists the files of the run.
+
     Args:
         model ([`DiffusionGenerationMixin`]): The model the filter is for.
         prompts (`str`, `os.PathLike` or `Iterable`): What [`read_prompts`] takes.
@@ -174,41 +186,54 @@ def collect_trajectories(
         padding behind.
 
     Raises:
-        ValueError: If there is no prompt, or the directory holds files of other prompts or options.
+        ValueError: If there is no prompt, or the directory holds files of another model, tokenizer, version or policy,
+            or of other prompts or options; the message says of which.
     """
     state = PartialState()
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
+    tokenizer = tokenizer or AutoTokenizer.from_pretrained(model.name_or_path)
     batches = enumerate(tokenize_prompts(model, tokenizer, read_prompts(prompts), batch_size))
-    files: list[Path] = []
+    made_with = {
+        "version": __version__,
+        "model": fingerprint_module(model),
+        "tokenizer": fingerprint_tokenizer(tokenizer),
+        "policy": fingerprint_policy(policy),
+        "max_new_tokens": str(max_new_tokens),
+        "block_length": str(block_length),
+    }
+    files: dict[Path, dict[str, str]] = {}
     tokens, began = 0, time.monotonic()
     bar = tqdm(desc="trajectories", unit="prompt", disable=not progress or not state.is_main_process)
     for number, batch in batches:
-        files.append(directory / f"trajectories-{number:05}.safetensors")
-        origin = {"max_new_tokens": str(max_new_tokens), "block_length": str(block_length), "policy": repr(policy)}
-        origin["prompts"] = hashlib.sha256(json.dumps(batch["input_ids"].tolist()).encode()).hexdigest()
-        if files[-1].exists():
-            with safe_open(files[-1], framework="pt") as file:
-                if (found := file.metadata()) != origin:
-                    raise ValueError(f"`directory` must be empty or of the same prompts and options (got {found})")
-        elif number % state.num_processes == state.process_index:
+        file = directory / f"trajectories-{number:05}.safetensors"
+        content = [batch[name].tolist() for name in ("input_ids", "attention_mask")]
+        files[file] = made_with | {"prompts": hashlib.sha256(json.dumps(content).encode()).hexdigest()}
+        mine = number % state.num_processes == state.process_index
+        if not _is_done(file, files[file], mine) and mine:
             trajectories, written = _follow(model, batch, max_new_tokens, block_length, policy)
             tokens += written
-            temporary = files[-1].with_suffix(".tmp")
-            save_file(trajectories.tensors(), temporary, metadata=origin)
-            os.replace(temporary, files[-1])
+            metadata = files[file] | {"content": fingerprint_tensors(trajectories.tensors())}
+            temporary = file.with_suffix(".tmp")
+            save_file(trajectories.tensors(), temporary, metadata=metadata)
+            os.replace(temporary, file)
         bar.update(len(batch["input_ids"]))
         bar.set_postfix({"tokens/s": f"{tokens * state.num_processes / (time.monotonic() - began):.0f}"})
     bar.close()
     if not files:
         raise ValueError("`prompts` must hold at least one prompt (got none)")
     state.wait_for_everyone()
-    return _read(files)
+    if state.is_main_process:
+        temporary = directory / f"{_RUN}.tmp"
+        temporary.write_text(json.dumps({file.name: origin for file, origin in files.items()}, indent=1))
+        os.replace(temporary, directory / _RUN)
+    state.wait_for_everyone()
+    return _load(files)
 
 
 def load_trajectories(directory: str | os.PathLike[str]) -> Trajectories:
     """
-    Reads what [`collect_trajectories`] has written.
+    Reads what the last complete call of [`collect_trajectories`] has written, and no other file beside it.
 
     Args:
         directory (`str` or `os.PathLike`): Its directory.
@@ -217,16 +242,71 @@ def load_trajectories(directory: str | os.PathLike[str]) -> Trajectories:
         [`Trajectories`]
 
     Raises:
-        ValueError: If there is nothing in it.
+        ValueError: If there is no complete run in it, or one of its files is missing, damaged or of another run.
     """
-    files = sorted(Path(directory).glob("trajectories-*.safetensors"))
-    if not files:
-        raise ValueError(f"`directory` must hold trajectories (got none in {directory})")
-    return _read(files)
+    directory = Path(directory)
+    if not (directory / _RUN).exists():
+        raise ValueError(
+            f"`directory` must hold trajectories of a complete run, with {_RUN} (got none in {directory}); the same call "
+            "of `collect_trajectories` completes an interrupted one"
+        )
+    try:
+        listed = json.loads((directory / _RUN).read_text())
+        return _load({directory / name: dict(origin) for name, origin in listed.items()})
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise ValueError(f"`directory` must hold a list of files in {_RUN} (got {error} in {directory})") from error
 
 
-def _read(files: Sequence[Path]) -> Trajectories:
-    return Trajectories.cat([Trajectories(**load_file(file)) for file in files])
+def _load(files: dict[Path, dict[str, str]]) -> Trajectories:
+    parts = []
+    for file, origin in files.items():
+        try:
+            metadata, trajectories = _read(file)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ValueError(f"`directory` must hold whole trajectories (got {error} in {file})") from error
+        if changed := _differences(origin, metadata):
+            raise ValueError(f"`directory` must hold files of one run (got another {changed} in {file})")
+        parts.append(trajectories)
+    return Trajectories.cat(parts)
+
+
+def _read(file: Path) -> tuple[dict[str, str], Trajectories]:
+    """Reads one file; raises `SafetensorError`, `OSError` or `ValueError` if it is not whole."""
+    with safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata() or {}
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    if set(tensors) != {field.name for field in fields(Trajectories)}:
+        raise ValueError(f"other tensors than those of trajectories, {sorted(tensors)}")
+    if "content" in metadata and metadata["content"] != fingerprint_tensors(tensors):
+        raise ValueError("other bytes than were written")
+    return metadata, Trajectories(**tensors)
+
+
+def _differences(origin: dict[str, str], metadata: dict[str, str]) -> str:
+    return ", ".join(name for name, value in origin.items() if metadata.get(name) != value)
+
+
+def _is_done(file: Path, origin: dict[str, str], warn: bool) -> bool:
+    """Whether a file is there and right; raises if it is of another run, so that nobody's data is written over."""
+    if not file.exists():
+        return False
+    try:
+        metadata, _ = _read(file)
+    except (SafetensorError, OSError, ValueError) as error:
+        if warn:
+            warnings.warn(f"{file} is damaged or foreign ({error}) and is made again", stacklevel=3)
+        return False
+    if "content" not in metadata:
+        raise ValueError(
+            f"`directory` must be empty or of the same prompts and options, model and version (got {file}, written "
+            "without fingerprints by an older version: collect into another directory)"
+        )
+    if changed := _differences(origin, metadata):
+        raise ValueError(
+            f"`directory` must be empty or of the same prompts and options, model and version (got another {changed} in "
+            f"{file})"
+        )
+    return True
 
 
 def _follow(

@@ -105,16 +105,18 @@ class Drafts(PassPolicy):
             self.flat = torch.arange(shape.numel(), device=rows.device).view(shape.shape)
         else:
             self.flat = (self.limit.cumsum(dim=0) - self.limit)[:, None] + self.number
-        exists = torch.ones_like(shape, dtype=torch.bool) if step.cache is not None else self.number < self.limit[:, None]
+        exists = (
+            torch.ones_like(shape, dtype=torch.bool) if step.cache is not None else self.number < self.limit[:, None]
+        )
         row, state = exists.nonzero(as_tuple=True)
         columns = (step.at + self.logits_shift).clamp(max=step.ids.shape[1])
         columns = columns[row].masked_fill(~self.filled[row, state], step.ids.shape[1])
         ids = torch.nn.functional.pad(step.ids[step.places[row]], (0, 1))
         ids = ids.scatter(1, columns, self.drafted[rows[row]])[:, :-1]
-        drafted = replace(
-            step, rows=rows[row], at=step.at[row], masked=masked[row] & ~self.filled[row, state], ids=ids
+        drafted = replace(step, rows=rows[row], at=step.at[row], masked=masked[row] & ~self.filled[row, state], ids=ids)
+        return (
+            self._beside(drafted, step, states, state) if step.cache is not None else self._beneath(drafted, step, row)
         )
-        return self._beside(drafted, step, states, state) if step.cache is not None else self._beneath(drafted, step, row)
 
     def _beneath(self, drafted: ForwardPass, step: ForwardPass, row: torch.Tensor) -> ForwardPass:
         """Each state is a row of the model's batch."""

@@ -31,7 +31,11 @@ class NeighbourCache(Windows):
     def begin(self, canvas: Canvas, setting: Setting) -> Self:
         policy, rows = copy(self), canvas.rows
         # By row: passes since everything was computed, 0 if it never was; the block of the last pass; what it stored.
-        policy.age, policy.last_start, policy.last_reach = torch.zeros_like(rows.end), rows.block_start, rows.block_start
+        policy.age, policy.last_start, policy.last_reach = (
+            torch.zeros_like(rows.end),
+            rows.block_start,
+            rows.block_start,
+        )
         return super(NeighbourCache, policy).begin(canvas, setting)
 
     def fresh(self, canvas: Canvas) -> torch.Tensor:

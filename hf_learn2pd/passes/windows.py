@@ -104,9 +104,7 @@ class Windows(PassPolicy):
             cached=self.cached,
         )
 
-    def _slots(
-        self, canvas: Canvas, columns: torch.Tensor, rows: torch.Tensor, nowhere: torch.Tensor
-    ) -> torch.Tensor:
+    def _slots(self, canvas: Canvas, columns: torch.Tensor, rows: torch.Tensor, nowhere: torch.Tensor) -> torch.Tensor:
         """Where columns are stored; -1 for those that are to be stored nowhere."""
         slots = columns + self.first_slot
         if self.first_slot:
