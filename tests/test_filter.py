@@ -204,6 +204,92 @@ def test_a_config_with_an_unknown_feature_or_another_architecture_is_refused(tmp
             UnmaskingFilter.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("make", [lambda: transformer(["confidence"]), golden_filter])
+def test_decodes_in_any_floating_type(make, dtype):
+    filter = make().to(dtype)
+    options = {"max_new_tokens": 16, "block_length": 8}
+    output = golden_model("tiny_llada").generate(torch.tensor([[5, 6]]), decoding=Learn2PD(filter), **options)
+    assert output.shape[1] > 2
+    features = torch.linspace(0, 1, 8)[None]
+    torch.testing.assert_close(filter(features).float(), make()(features), atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 2, -1, "high", True, None])
+def test_a_threshold_set_later_is_refused_before_compute(value):
+    filter = transformer(["confidence"])
+    filter.threshold = value
+    with pytest.raises(ValueError, match="`threshold` must be between 0 and 1"):
+        Learn2PD(filter).prepare(1, 8, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), 2, "high"])
+def test_a_bad_threshold_of_a_call_is_refused(value):
+    with pytest.raises(ValueError, match="`filter_threshold` must be between 0 and 1"):
+        Learn2PD(golden_filter(), value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weight: weight.fill_(float("nan")), "must be finite .*network.head.bias"),
+        (lambda weight: weight.fill_(float("-inf")), "must be finite .*network.head.bias"),
+        (lambda weight: weight.to(torch.int32), "`network.head.bias` .*floating point"),
+        (lambda weight: weight.to(torch.complex64), "`network.head.bias` .*floating point"),
+    ],
+)
+@torch.no_grad()
+def test_weights_broken_in_memory_or_in_a_file_are_refused(change, message, tmp_path):
+    filter = transformer(["confidence"])
+    filter.save_pretrained(tmp_path)
+    changed = change(filter.network.head.bias.detach().clone())
+    filter.network.head.bias = torch.nn.Parameter(changed, requires_grad=False)
+    with pytest.raises(ValueError, match=message):
+        golden_model("tiny_llada").generate(torch.tensor([[5, 6]]), decoding=Learn2PD(filter), max_new_tokens=8)
+    save_file(
+        load_file(tmp_path / "model.safetensors") | {"network.head.bias": changed}, tmp_path / "model.safetensors"
+    )
+    with pytest.raises(ValueError, match="`network.head.bias` must be"):
+        UnmaskingFilter.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("[]", "config.json"),
+        ("null", "config.json"),
+        ("{", "config.json"),
+        ('{"features": 3}', "`features` must be"),
+        ('{"features": []}', "`features` must be"),
+        ('{"hidden_size": 4e7}', "`hidden_size` must be"),
+        ('{"hidden_size": 40000000}', "`hidden_size` must be"),
+        ('{"architecture": "transformer", "num_layers": 1000000}', "`num_layers` must be"),
+        ('{"base_model": 5}', "`base_model` must be"),
+        ('{"threshold": "high"}', "`threshold` must be"),
+    ],
+)
+def test_a_malformed_config_names_what_is_wrong(config, message, tmp_path):
+    golden_filter().save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ValueError, match=message):
+        UnmaskingFilter.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["../outside", "/etc", "deep/../../outside", "", "..\\outside"])
+def test_a_subfolder_stays_inside_of_its_repository(folder, tmp_path):
+    golden_filter().save_pretrained(tmp_path / "outside")
+    (tmp_path / "repository" / "deep").mkdir(parents=True)
+    with pytest.raises(ValueError, match="the folder inside of it"):
+        UnmaskingFilter.load(f"{tmp_path / 'repository'}:{folder}")
+
+
+def test_a_crafted_repo_id_writes_no_code(tmp_path):
+    for repo_id in ('a/b"})) or __import__("os").system("touch X") #\'})', "a/b\n", 5):
+        with pytest.raises(ValueError, match="`repo_id` must be a Hub id"):
+            golden_filter().save_pretrained(tmp_path, model_card_kwargs={"repo_id": repo_id})
+    assert not list(tmp_path.iterdir())
+
+
 def test_features_by_hand():
     half, ones = torch.full((1, 4), 0.5), torch.ones(1, 4)
     block = SimpleNamespace(

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 import torch
 from conftest import ScriptedModel
 from safetensors import safe_open
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
-from hf_learn2pd import Threshold
+from hf_learn2pd import Learn2PD, Threshold, UnmaskingFilter
 from hf_learn2pd.filter.trajectories import Trajectories, collect_trajectories, load_trajectories, replay
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -40,7 +42,7 @@ def collected(model, tmp_path_factory):
 def contents(directory):
     """Metadata and values; the bytes of a header are in any order."""
     found = {}
-    for path in directory.iterdir():
+    for path in directory.glob("*.safetensors"):
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name).tolist() for name in file.keys()}  # noqa: SIM118
             found[path.name] = file.metadata(), tensors
@@ -49,6 +51,7 @@ def contents(directory):
 
 def test_one_file_for_each_batch(collected):
     directory, trajectories = collected
+    assert set(json.loads((directory / "run.json").read_text())) == set(contents(directory))
     assert sorted(contents(directory)) == [f"trajectories-0000{number}.safetensors" for number in range(3)]
     assert all(values.shape == trajectories.confidence.shape for values in trajectories.tensors().values())
     assert trajectories.confidence.shape[1] == 16
@@ -88,6 +91,60 @@ def test_files_of_other_prompts_or_options_are_refused(model, collected):
         with pytest.raises(ValueError, match="`directory` must be empty or of the same prompts and options"):
             collect_trajectories(model, prompts, directory, **options)
     assert contents(directory) == before
+
+
+def test_another_models_files_are_refused(collected, tmp_path):
+    directory, _ = collected
+    other = AutoModelForCausalLM.from_pretrained(CHECKPOINT)
+    with torch.no_grad():
+        other.lm_head.weight[3, 3] += 0.5
+    with pytest.raises(ValueError, match=r"\(got another model in .*trajectories-00000"):
+        collect_trajectories(other, PROMPTS, directory, **OPTIONS)
+
+
+def test_another_filter_of_the_same_shape_is_refused(model, tmp_path):
+    options = OPTIONS | {"max_new_tokens": 16}
+    first, second = Learn2PD(UnmaskingFilter()), Learn2PD(UnmaskingFilter())
+    collect_trajectories(model, PROMPTS[:1], tmp_path, policy=first, **options)
+    collect_trajectories(model, PROMPTS[:1], tmp_path, policy=first, **options)
+    with pytest.raises(ValueError, match="got another policy in"):
+        collect_trajectories(model, PROMPTS[:1], tmp_path, policy=second, **options)
+    first.filter.threshold = 0.5
+    with pytest.raises(ValueError, match="got another policy in"):
+        collect_trajectories(model, PROMPTS[:1], tmp_path, policy=first, **options)
+
+
+def test_damaged_and_foreign_files_are_named_and_made_again(model, collected, tmp_path):
+    source, _ = collected
+    shutil.copytree(source, tmp_path, dirs_exist_ok=True)
+    files = sorted(tmp_path.glob("*.safetensors"))
+    files[0].write_bytes(files[0].read_bytes()[:-9])
+    files[1].write_bytes(files[1].read_bytes()[:-1] + b"\x07")
+    save_file({"weight": torch.ones(2)}, files[2])
+    with pytest.raises(ValueError, match="trajectories-00000"):
+        load_trajectories(tmp_path)
+    with pytest.warns(UserWarning) as caught:
+        collect_trajectories(model, PROMPTS, tmp_path, **OPTIONS)
+    named = [str(warning.message) for warning in caught if "is made again" in str(warning.message)]
+    assert len(named) == 3 and all(str(file) in line for file, line in zip(files, named, strict=True))
+    assert contents(tmp_path) == contents(source)
+
+
+def test_files_without_fingerprints_are_refused(model, collected, tmp_path):
+    tensors = collected[1].tensors()
+    save_file(tensors, tmp_path / "trajectories-00000.safetensors", metadata={"block_length": "16"})
+    with pytest.raises(ValueError, match="without fingerprints by an older version"):
+        collect_trajectories(model, PROMPTS, tmp_path, **OPTIONS)
+
+
+def test_files_of_a_longer_run_are_left_out(model, collected, tmp_path):
+    source, everything = collected
+    shutil.copytree(source, tmp_path, dirs_exist_ok=True)
+    fewer = collect_trajectories(model, PROMPTS[:4], tmp_path, **OPTIONS)
+    assert len(load_trajectories(tmp_path).confidence) == len(fewer.confidence) < len(everything.confidence)
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(ValueError, match=r"with run.json \(got none in"):
+        load_trajectories(tmp_path)
 
 
 def test_no_prompts(model, tmp_path):
