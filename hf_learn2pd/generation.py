@@ -183,8 +183,9 @@ class DiffusionGenerationMixin(GenerationMixin):
         schedule = config.block_schedule
         # The objects stay here; what transformers copies and merges is plain.
         config.decoding = config.block_schedule = None
-        # transformers' default would be 50.
-        config.top_k = 0 if config.top_k is None else config.top_k
+        if config.do_sample and config.top_k is None:
+            # transformers' default would be 50.
+            config.top_k = 0
         # A cache that grows token by token would serve nothing here.
         config.use_cache = False
         if prompt is not None:

@@ -340,4 +340,4 @@ def test_the_models_strategy_is_saved_with_it(tiny_llada, tmp_path):
     model.generation_config.decoding = Threshold(0.5)
     model.save_pretrained(tmp_path)
     loaded = type(tiny_llada).from_pretrained(tmp_path).generation_config
-    assert loaded.decoding == {"name": "threshold", "threshold": 0.5}
+    assert loaded.decoding == {"name": "threshold", "threshold": 0.5, "relief": 0.0}

@@ -91,6 +91,8 @@ def fingerprint_policy(policy: Any) -> str:
     if is_dataclass(policy) and not isinstance(policy, type):
         values = (f"{field.name}={fingerprint_policy(getattr(policy, field.name))}" for field in fields(policy))
         return f"{type(policy).__name__}({', '.join(values)})"
+    if isinstance(policy, torch.Tensor):
+        return f"tensor({fingerprint_tensors({'': policy})})"
     return repr(policy)
 
 

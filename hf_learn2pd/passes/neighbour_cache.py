@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import torch
@@ -28,9 +28,14 @@ class NeighbourCache(Windows):
     kind = "local"
     keeps_suffix = True
 
+    # Of a call, by row: passes since everything was computed, 0 if it never was; the first column of the block of the
+    # last pass; the column behind the last one that is stored.
+    age: torch.Tensor = field(init=False, repr=False, compare=False)
+    last_start: torch.Tensor = field(init=False, repr=False, compare=False)
+    last_reach: torch.Tensor = field(init=False, repr=False, compare=False)
+
     def begin(self, canvas: Canvas, setting: Setting) -> Self:
         policy, rows = copy(self), canvas.rows
-        # By row: passes since everything was computed, 0 if it never was; the block of the last pass; what it stored.
         policy.age, policy.last_start, policy.last_reach = (
             torch.zeros_like(rows.end),
             rows.block_start,
