@@ -21,11 +21,11 @@ from tasks import task_sample
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_learn2pd import Learn2PD, UnmaskingFilter
-from hf_learn2pd.filter.calibration import calibrate_threshold
 from hf_learn2pd.filter.features import FEATURES
-from hf_learn2pd.filter.prompts import read_prompts
-from hf_learn2pd.filter.training import plot_scores, score_thresholds, train_filter
-from hf_learn2pd.filter.trajectories import Trajectories, collect_trajectories, load_trajectories
+from hf_learn2pd.training.calibration import calibrate_threshold
+from hf_learn2pd.training.prompts import read_prompts
+from hf_learn2pd.training.training import plot_scores, score_thresholds, train_filter
+from hf_learn2pd.training.trajectories import Trajectories, collect_trajectories, load_trajectories
 
 __all__ = ["main"]
 

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TextStreamer
 
 from hf_learn2pd import LladaForMaskedDiffusion, UnmaskingFilter
-from hf_learn2pd.filter.trajectories import load_trajectories
+from hf_learn2pd.training.trajectories import load_trajectories
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 sys.path.insert(0, str(EXAMPLES))

@@ -249,7 +249,7 @@ def test_weights_broken_in_memory_or_in_a_file_are_refused(change, message, tmp_
     save_file(
         load_file(tmp_path / "model.safetensors") | {"network.head.bias": changed}, tmp_path / "model.safetensors"
     )
-    with pytest.raises(ValueError, match="`network.head.bias` must be"):
+    with pytest.raises(ValueError, match=r"`network\.head\.bias` must be"):
         UnmaskingFilter.from_pretrained(tmp_path)
 
 

@@ -9,8 +9,8 @@ from conftest import golden_model
 from test_filter_calibration import OPTIONS, PROMPTS, confidence_filter
 from test_filter_training import separable
 
-from hf_learn2pd.filter.calibration import calibrate_threshold
-from hf_learn2pd.filter.training import choose_threshold, score_thresholds, train_filter
+from hf_learn2pd.training.calibration import calibrate_threshold
+from hf_learn2pd.training.training import choose_threshold, score_thresholds, train_filter
 
 NAN = float("nan")
 

@@ -9,8 +9,8 @@ from conftest import golden_model
 from transformers import BatchEncoding
 
 from hf_learn2pd import LowConfidence, UnmaskingFilter
-from hf_learn2pd.filter.calibration import calibrate_threshold
-from hf_learn2pd.filter.prompts import read_prompts, tokenize_prompts
+from hf_learn2pd.training.calibration import calibrate_threshold
+from hf_learn2pd.training.prompts import read_prompts, tokenize_prompts
 
 PROMPTS = ["3 4", "5 6 7 8", "9 8 7", "21 22 23"]
 

@@ -13,7 +13,7 @@ from test_filter_trajectories import CHECKPOINT, OPTIONS, PROMPTS
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_learn2pd import Learn2PD, Oracle, Threshold
-from hf_learn2pd.filter.trajectories import collect_trajectories, load_trajectories
+from hf_learn2pd.training.trajectories import collect_trajectories, load_trajectories
 
 FEW = OPTIONS | {"batch_size": 1, "max_new_tokens": 16}
 
@@ -71,7 +71,7 @@ def test_another_tokenizer_is_refused(model, collected):
 
 
 def test_the_release_of_the_package_counts(model, collected, monkeypatch):
-    monkeypatch.setattr("hf_learn2pd.filter.trajectories.__version__", "999")
+    monkeypatch.setattr("hf_learn2pd.training.trajectories.__version__", "999")
     with pytest.raises(ValueError, match="another version"):
         collect_trajectories(model, PROMPTS[:2], collected[0], **FEW)
 
@@ -103,7 +103,7 @@ def test_two_policies_of_the_same_shape_are_told_apart(model, tmp_path, first, s
 
 
 def test_tensors_of_a_policy_are_told_apart_beyond_what_printing_shows():
-    from hf_learn2pd.filter.fingerprint import fingerprint_policy
+    from hf_learn2pd.training.fingerprint import fingerprint_policy
 
     one = torch.zeros(1, 4096, dtype=torch.long)
     other = one.clone()
@@ -168,7 +168,8 @@ def test_an_unfinished_run_is_not_read(model, tmp_path, monkeypatch):
 
 def test_offloaded_weights_have_the_fingerprint_of_those_in_memory(model, tmp_path):
     from accelerate import cpu_offload, disk_offload
-    from hf_learn2pd.filter.fingerprint import fingerprint_module
+
+    from hf_learn2pd.training.fingerprint import fingerprint_module
 
     expected = fingerprint_module(model)
     assert fingerprint_module(cpu_offload(copy.deepcopy(model), torch.device("cpu"))) == expected

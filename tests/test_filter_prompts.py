@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from hf_learn2pd.filter.prompts import read_prompts
+from hf_learn2pd.training.prompts import read_prompts
 
 CHAT = [{"role": "user", "content": "why?"}]
 

@@ -7,8 +7,8 @@ import torch
 from conftest import golden_cases, golden_model
 
 from hf_learn2pd import LowConfidence, Oracle, UnmaskingFilter
-from hf_learn2pd.filter.training import choose_threshold, plot_scores, score_thresholds, train_filter
-from hf_learn2pd.filter.trajectories import Trajectories, replay
+from hf_learn2pd.training.training import choose_threshold, plot_scores, score_thresholds, train_filter
+from hf_learn2pd.training.trajectories import Trajectories, replay
 
 
 @pytest.mark.parametrize("case", golden_cases("learn2pd_training_data"), ids=lambda case: case["id"])

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from hf_learn2pd import Learn2PD, Threshold, UnmaskingFilter
-from hf_learn2pd.filter.trajectories import Trajectories, collect_trajectories, load_trajectories, replay
+from hf_learn2pd.training.trajectories import Trajectories, collect_trajectories, load_trajectories, replay
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CHECKPOINT = EXAMPLES / "tiny_llada"
@@ -192,8 +192,8 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 import hf_learn2pd
 from hf_learn2pd import Threshold
-from hf_learn2pd.filter.trajectories import Trajectories, collect_trajectories, load_trajectories, replay
-from hf_learn2pd.filter.training import train_filter
+from hf_learn2pd.training.trajectories import Trajectories, collect_trajectories, load_trajectories, replay
+from hf_learn2pd.training.training import train_filter
 
 torch.set_num_threads(1)
 checkpoint, directory, prompts, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])

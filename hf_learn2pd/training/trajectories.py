@@ -22,12 +22,12 @@ from transformers import AutoTokenizer
 from hf_learn2pd import __version__
 
 from ..canvas import Canvas
+from ..filter.features import FIELDS
 from ..passes import FullCanvas, Setting
 from ..prediction import Memory
 from ..reader import Reader
 from ..special_tokens import SpecialTokens
 from ..unmasking import UnmaskingStrategy, most_confident
-from .features import FIELDS
 from .fingerprint import fingerprint_module, fingerprint_policy, fingerprint_tensors, fingerprint_tokenizer
 from .prompts import read_prompts, tokenize_prompts
 
@@ -247,8 +247,8 @@ def load_trajectories(directory: str | os.PathLike[str]) -> Trajectories:
     directory = Path(directory)
     if not (directory / _RUN).exists():
         raise ValueError(
-            f"`directory` must hold trajectories of a complete run, with {_RUN} (got none in {directory}); the same call "
-            "of `collect_trajectories` completes an interrupted one"
+            f"`directory` must hold trajectories of a complete run, with {_RUN} (got none in {directory}); the same "
+            "call of `collect_trajectories` completes an interrupted one"
         )
     try:
         listed = json.loads((directory / _RUN).read_text())
@@ -303,8 +303,8 @@ def _is_done(file: Path, origin: dict[str, str], warn: bool) -> bool:
         )
     if changed := _differences(origin, metadata):
         raise ValueError(
-            f"`directory` must be empty or of the same prompts and options, model and version (got another {changed} in "
-            f"{file})"
+            f"`directory` must be empty or of the same prompts and options, model and version (got another {changed} "
+            f"in {file})"
         )
     return True
 

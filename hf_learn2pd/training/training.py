@@ -12,9 +12,9 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm.auto import tqdm
 
+from ..filter.features import stack_features
+from ..filter.model import UnmaskingFilter
 from .arguments import check_integer, check_number, check_trajectories
-from .features import stack_features
-from .model import UnmaskingFilter
 from .trajectories import Trajectories
 
 __all__ = ["ThresholdScore", "choose_threshold", "plot_scores", "score_thresholds", "train_filter"]

@@ -31,7 +31,7 @@ def fingerprint_tensors(tensors: dict[str, torch.Tensor]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
     return digest.hexdigest()
 
 
@@ -49,7 +49,8 @@ def fingerprint_module(module: nn.Module) -> str:
     """
     parts = []
     for name in ("config", "generation_config"):
-        if hasattr(config := getattr(module, name, None), "to_dict"):
+        config: Any = getattr(module, name, None)
+        if hasattr(config, "to_dict"):
             known = {key: value for key, value in config.to_dict().items() if key not in _PLACES}
             parts.append(json.dumps(known, sort_keys=True, default=str))
     for name, layer in module.named_modules():

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from ..filter.model import UnmaskingFilter
 from ..special_tokens import SpecialTokens
 from ..unmasking import Learn2PD
 from .arguments import check_integer
-from .model import UnmaskingFilter
 from .prompts import read_prompts, tokenize_prompts
 
 __all__ = ["ThresholdTrial", "calibrate_threshold"]
