@@ -3,6 +3,7 @@
 
 from .dream import DreamConfig, DreamForMaskedDiffusion, DreamModel
 from .llada import LladaConfig, LladaForMaskedDiffusion, LladaModel
+from .llada2_moe import Llada2MoeConfig, Llada2MoeForMaskedDiffusion, Llada2MoeModel
 from .llada_moe import LladaMoeConfig, LladaMoeForMaskedDiffusion, LladaMoeModel
 from .sdar import SdarConfig, SdarForMaskedDiffusion, SdarModel
 
@@ -10,6 +11,9 @@ __all__ = [
     "DreamConfig",
     "DreamForMaskedDiffusion",
     "DreamModel",
+    "Llada2MoeConfig",
+    "Llada2MoeForMaskedDiffusion",
+    "Llada2MoeModel",
     "LladaConfig",
     "LladaForMaskedDiffusion",
     "LladaModel",
