@@ -174,7 +174,7 @@ def test_official_checkpoint_computes_the_definition(checkpoint, model):
 
 
 def test_saved_checkpoint_has_the_official_layout(checkpoint, model, tmp_path):
-    directory, weights = checkpoint
+    weights = checkpoint[1]
     fresh = Llada2MoeForMaskedDiffusion(Llada2MoeConfig(**CONFIG))
     fresh.load_state_dict(model.state_dict())
     for number, saved in enumerate((model, fresh)):
