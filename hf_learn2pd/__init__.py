@@ -23,6 +23,9 @@ from .models import (
     SdarConfig,
     SdarForMaskedDiffusion,
     SdarModel,
+    SdarMoeConfig,
+    SdarMoeForMaskedDiffusion,
+    SdarMoeModel,
 )
 from .passes import BlockCausal, DualCache, FullCanvas, NeighbourCache, PassPolicy, PrefixCache, Spans
 from .stopping import EndOfTextCriteria
@@ -96,6 +99,9 @@ __all__ = [
     "SdarConfig",
     "SdarForMaskedDiffusion",
     "SdarModel",
+    "SdarMoeConfig",
+    "SdarMoeForMaskedDiffusion",
+    "SdarMoeModel",
     "Spans",
     "Stable",
     "Threshold",

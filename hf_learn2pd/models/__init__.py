@@ -6,6 +6,7 @@ from .llada import LladaConfig, LladaForMaskedDiffusion, LladaModel
 from .llada2_moe import Llada2MoeConfig, Llada2MoeForMaskedDiffusion, Llada2MoeModel
 from .llada_moe import LladaMoeConfig, LladaMoeForMaskedDiffusion, LladaMoeModel
 from .sdar import SdarConfig, SdarForMaskedDiffusion, SdarModel
+from .sdar_moe import SdarMoeConfig, SdarMoeForMaskedDiffusion, SdarMoeModel
 
 __all__ = [
     "DreamConfig",
@@ -23,4 +24,7 @@ __all__ = [
     "SdarConfig",
     "SdarForMaskedDiffusion",
     "SdarModel",
+    "SdarMoeConfig",
+    "SdarMoeForMaskedDiffusion",
+    "SdarMoeModel",
 ]

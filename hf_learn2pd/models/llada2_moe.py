@@ -19,7 +19,7 @@ from ..compatibility import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
 )
-from .masked_diffusion import MaskedDiffusionMixin, make_bidirectional
+from .masked_diffusion import MaskedDiffusionMixin, make_bidirectional, write_rope
 
 __all__ = ["Llada2MoeConfig", "Llada2MoeForMaskedDiffusion", "Llada2MoeModel"]
 
@@ -119,11 +119,7 @@ class Llada2MoeConfig(Glm4MoeConfig):
         output = super().to_dict()
         for official, glm in _OFFICIAL_TO_GLM.items():
             output[official] = output.pop(glm)
-        # Only in a plain RoPE are these all there is to know; the official config has fields for just them.
-        if set(output["rope_parameters"]) <= {"rope_theta", "rope_type", "partial_rotary_factor"}:
-            rope = output.pop("rope_parameters")
-            output |= {name: rope[name] for name in ("rope_theta", "partial_rotary_factor")}
-        return {**output, **_ARCHITECTURE}
+        return {**write_rope(output), **_ARCHITECTURE}
 
 
 class Llada2MoeModel(Glm4MoeModel):
