@@ -4,14 +4,17 @@
 import inspect
 from typing import Any
 
+import torch
 from transformers import GenerationConfig, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
-from transformers.core_model_loading import WeightRenaming
+from transformers.core_model_loading import Concatenate, ConversionOps, WeightConverter, WeightRenaming
 
 __all__ = [
     "FROM_MODEL_CONFIG",
     "DynamicLayer",
+    "SplitHeads",
+    "WeightConverter",
     "WeightRenaming",
     "attention_implementation",
     "cache_argument",
@@ -22,6 +25,26 @@ __all__ = [
 
 # Marks a generation config as made from a model's config; fields that transformers does not know are then dropped.
 FROM_MODEL_CONFIG = "_from_model_config"
+
+
+class SplitHeads(ConversionOps):
+    """Takes the rows of a fused projection apart: those of the queries' heads, the keys' and the values'."""
+
+    @torch.no_grad()
+    def convert(
+        self, input_dict: dict[str, Any], source_patterns: list[str], target_patterns: list[str], **kwargs: Any
+    ) -> dict[str, Any]:
+        """Called by transformers, with the model's config among `kwargs`, when a checkpoint is loaded."""
+        ((_, (fused, *_)),) = input_dict.items()
+        config = kwargs["config"]
+        heads = [config.num_attention_heads, config.num_key_value_heads, config.num_key_value_heads]
+        parts = fused.split([len(fused) // sum(heads) * count for count in heads])
+        return {name: part.contiguous() for name, part in zip(target_patterns, parts, strict=True)}
+
+    @property
+    def reverse_op(self) -> ConversionOps:
+        """What puts them together again when the model is saved."""
+        return Concatenate(dim=0)
 
 
 def cache_argument(forward: Any) -> str | None:

@@ -112,7 +112,11 @@ class DiffusionGenerationConfig(GenerationConfig):
 
     @classmethod
     def merged(
-        cls, own: GenerationConfig, given: GenerationConfig | None, keywords: dict[str, Any]
+        cls,
+        own: GenerationConfig,
+        given: GenerationConfig | None,
+        keywords: dict[str, Any],
+        trained: dict[str, Any] | None = None,
     ) -> "DiffusionGenerationConfig":
         """
         Puts together the options of one call.
@@ -121,6 +125,7 @@ class DiffusionGenerationConfig(GenerationConfig):
             own ([`GenerationConfig`]): The model's.
             given ([`GenerationConfig`], *optional*): That of the call, which goes before the model's.
             keywords (`dict[str, Any]`): Options of the call by name, which go before both.
+            trained (`dict[str, Any]`, *optional*): Defaults that the model was trained with, before those of the table.
 
         Returns:
             [`DiffusionGenerationConfig`]: What is set in any of them, or else the default; None is "not set", but for
@@ -135,7 +140,7 @@ class DiffusionGenerationConfig(GenerationConfig):
         # A length that a call asks for replaces the model's, whichever way either is counted.
         if asked.keys() & {"max_length", "max_new_tokens"}:
             values = {name: value for name, value in values.items() if name not in ("max_length", "max_new_tokens")}
-        values |= asked
+        values = (trained or {}) | values | asked
         # Those of this class, whatever class the model's config has.
         for name, option in OPTIONS.items():
             length = name == "max_new_tokens" and "max_length" in values

@@ -85,6 +85,11 @@ class DiffusionGenerationMixin(GenerationMixin):
     # Whether attention takes a mask with a row for each query.
     takes_query_mask = True
 
+    def trained_options(self) -> dict[str, Any]:
+        """Defaults of options that the model's training has set: the blocks of a block-causal one."""
+        length = getattr(self.config, "block_length", None) if self.block_causal else None
+        return {} if length is None else {"block_length": length}
+
     def denoising_modules(self) -> tuple[Any, Any]:
         """The decoder, which gives hidden states, and the head that makes logits of them."""
         model: Any = self
@@ -167,7 +172,9 @@ class DiffusionGenerationMixin(GenerationMixin):
         config_keywords |= {"decoding": decoding, "block_schedule": block_schedule}
         if not isinstance(unmasking_filter, UnmaskingFilter):
             config_keywords["unmasking_filter"] = unmasking_filter
-        config = DiffusionGenerationConfig.merged(self.generation_config, generation_config, config_keywords)
+        config = DiffusionGenerationConfig.merged(
+            self.generation_config, generation_config, config_keywords, self.trained_options()
+        )
         # None in a config means "not set", but as `end_of_text` it is also a choice, which transformers would lose.
         end_of_text = config.end_of_text
         decoding = config.decoding or "low_confidence"
@@ -181,6 +188,10 @@ class DiffusionGenerationMixin(GenerationMixin):
             if given is not None and strategy_name(decoding) != taker:
                 raise ValueError(f"`{name}` must only be given with `decoding={taker!r}` (got decoding={decoding!r})")
         schedule = config.block_schedule
+        if self.block_causal and schedule is not None:
+            raise ValueError(
+                f"`block_schedule` must be None for a block-causal model, whose blocks are all alike (got {schedule!r})"
+            )
         # The objects stay here; what transformers copies and merges is plain.
         config.decoding = config.block_schedule = None
         if config.do_sample and config.top_k is None:

@@ -94,7 +94,8 @@ OPTIONS = {
             "`int`",
             32,
             _positive,
-            "Positions that are denoised together; blocks follow each other from left to right.",
+            "Positions that are denoised together; blocks follow each other from left to right. A block-causal model's "
+            "default is the `block_length` of its config.",
         ),
         Option(
             "steps",

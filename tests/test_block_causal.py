@@ -1,13 +1,17 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """Models in which a block sees what is before it and itself, against a loop with the mask written out."""
 
+import copy
 import functools
 
+import pytest
 import torch
+from conftest import STRATEGIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.generation.streamers import BaseStreamer
 
-from hf_learn2pd import Threshold
+from hf_learn2pd import AdaBlock, BlockCausal, Threshold
 from hf_learn2pd.models import SdarConfig, SdarForMaskedDiffusion
 
 MASK, EOT, VOCAB, BLOCK = 127, 126, 128, 4
@@ -81,3 +85,95 @@ def test_finished_blocks_are_stored_with_the_first_pass_of_the_next():
     _, output = generate([[1, 2, 3, 4, 5]], max_new_tokens=11, decoding=Threshold(0.0))
     # The prompt with its block; then the finished block and the new one.
     assert output.forward_passes == [("block", 1, 8, 0), ("block", 1, 8, 4), ("block", 1, 8, 8)]
+
+
+def test_default_block_is_the_one_that_the_model_was_trained_with():
+    model, ids = copy.deepcopy(sdar()), torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8]])
+    options = {"decoding": Threshold(0.0), "max_new_tokens": 16, "return_dict_in_generate": True, "end_of_text": None}
+
+    def widths(**given):
+        passes = model.generate(ids, attention_mask=torch.ones_like(ids), **options, **given).forward_passes
+        return [width for _, _, width, _ in passes]
+
+    # The prompt with the first block; then the finished block and the new one.
+    assert widths() == widths(block_length=BLOCK) == [12, 8, 8, 8]
+    model.config.block_length = 8
+    assert widths() == [16, 16]
+    model.generation_config.block_length = 2
+    assert widths() == [10] + [4] * 7
+    assert widths(block_length=16) == [16, 24]
+
+
+def test_blocks_of_a_schedule_are_refused():
+    for schedule in ("adablock", AdaBlock(delimiter_ids=(1,))):
+        with pytest.raises(ValueError, match="`block_schedule` must be None for a block-causal model"):
+            generate([[1, 2]], max_new_tokens=8, block_schedule=schedule)
+
+
+SEVERAL = [[3, 1, 4, 1, 5, 9, 2, 6, 5], [2, 7], [1, 8, 2, 8, 1], [6, 6, 2, 6]]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+def test_no_strategy_lets_a_row_depend_on_batch_mates_or_the_cache(strategy):
+    options = {"max_new_tokens": 18, "decoding": strategy, "block_length": 8}
+
+    def run(prompts, **more):
+        return generate(prompts, generator=torch.Generator().manual_seed(0), **options, **more)
+
+    width, together = run(SEVERAL)
+    _, uncached = run(SEVERAL, block_cache=BlockCausal(reuse=False))
+    assert together.sequences.equal(uncached.sequences) and together.nfe.equal(uncached.nfe)
+    for row, prompt in enumerate(SEVERAL):
+        _, alone = run([prompt])
+        assert together.sequences[row, width - len(prompt) :].equal(alone.sequences[0])
+        assert together.nfe[row] == alone.nfe[0] <= 18
+
+
+def ending():
+    """A batch without an end of text, and an id that stands in the middle of some rows and in others not at all."""
+    width, whole = generate(
+        SEVERAL, max_new_tokens=18, decoding=Threshold(0.3), output_unmasking_steps=True, pad_token_id=EOT
+    )
+    answers = whole.sequences[:, width:].tolist()
+    ends = [[row.index(token) if token in row else None for row in answers] for token in range(126)]
+    token = max(range(126), key=lambda token: (None in ends[token], sum(bool(end and end < 10) for end in ends[token])))
+    assert None in ends[token] and any(end is not None and end < 10 for end in ends[token])
+    return width, whole, token, ends[token]
+
+
+def test_accepted_end_gives_the_text_of_no_end_and_stops_the_count():
+    width, whole, token, ends = ending()
+    options = {"max_new_tokens": 18, "decoding": Threshold(0.3), "eos_token_id": token, "pad_token_id": EOT}
+    _, output = generate(SEVERAL, end_of_text="accepted", **options)
+    for row, end in enumerate(ends):
+        answer, full = output.sequences[row, width:], whole.sequences[row, width:]
+        if end is None:
+            assert answer.equal(full) and output.nfe[row] == whole.nfe[row]
+        else:
+            assert answer[: end + 1].equal(full[: end + 1])
+            # As many passes as it takes until the end of the text and all before it are unmasked.
+            assert output.nfe[row] == 1 + whole.unmasking_steps[row, : end + 1].max() < whole.nfe[row]
+
+
+def test_streamed_text_is_the_returned_text():
+    class Collect(BaseStreamer):
+        def __init__(self):
+            self.parts = []
+
+        def put(self, value):
+            self.parts.append(value.flatten().tolist())
+
+        def end(self):
+            self.parts.append("end")
+
+    _, _, token, ends = ending()
+    for prompt, end in zip(SEVERAL, ends, strict=True):
+        options = {"max_new_tokens": 18, "decoding": Threshold(0.3), "eos_token_id": token, "pad_token_id": EOT}
+        streamer = Collect()
+        _, output = generate([prompt], end_of_text="accepted", streamer=streamer, **options)
+        first, *blocks, last = streamer.parts
+        assert first == prompt and last == "end"
+        assert [token for part in (first, *blocks) for token in part] == output.sequences[0].tolist()
+        # The first block holds the prompt's tail.
+        assert len(blocks[0]) <= BLOCK - len(prompt) % BLOCK
+        assert end is not None or len(blocks) == -(-(len(prompt) + 18) // BLOCK) - len(prompt) // BLOCK

@@ -3,13 +3,18 @@
 
 from .dream import DreamConfig, DreamForMaskedDiffusion, DreamModel
 from .llada import LladaConfig, LladaForMaskedDiffusion, LladaModel
+from .llada2_moe import Llada2MoeConfig, Llada2MoeForMaskedDiffusion, Llada2MoeModel
 from .llada_moe import LladaMoeConfig, LladaMoeForMaskedDiffusion, LladaMoeModel
 from .sdar import SdarConfig, SdarForMaskedDiffusion, SdarModel
+from .sdar_moe import SdarMoeConfig, SdarMoeForMaskedDiffusion, SdarMoeModel
 
 __all__ = [
     "DreamConfig",
     "DreamForMaskedDiffusion",
     "DreamModel",
+    "Llada2MoeConfig",
+    "Llada2MoeForMaskedDiffusion",
+    "Llada2MoeModel",
     "LladaConfig",
     "LladaForMaskedDiffusion",
     "LladaModel",
@@ -19,4 +24,7 @@ __all__ = [
     "SdarConfig",
     "SdarForMaskedDiffusion",
     "SdarModel",
+    "SdarMoeConfig",
+    "SdarMoeForMaskedDiffusion",
+    "SdarMoeModel",
 ]

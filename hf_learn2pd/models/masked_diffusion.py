@@ -15,7 +15,7 @@ from torch.nn import functional
 from ..filter.hub import find_filter
 from ..generation import DiffusionGenerationMixin
 
-__all__ = ["MaskedDiffusionMixin", "make_bidirectional", "masked_diffusion_loss"]
+__all__ = ["MaskedDiffusionMixin", "make_bidirectional", "masked_diffusion_loss", "write_rope"]
 
 FILTER_FOLDER = "unmasking_filter"
 
@@ -35,6 +35,24 @@ def make_bidirectional(decoder: Any) -> None:
         # Padding and end-of-text are one token here, which is read and learned; transformers has zeroed its row.
         nn.init.normal_(embedding.weight.data[embedding.padding_idx], std=decoder.config.initializer_range)
     decoder.padding_idx = embedding.padding_idx = None
+
+
+def write_rope(output: dict[str, Any]) -> dict[str, Any]:
+    """
+    Writes a plain RoPE into the fields that official configs have for it, instead of `rope_parameters`.
+
+    Args:
+        output (`dict[str, Any]`): A serialized config.
+
+    Returns:
+        `dict[str, Any]`: The same with `rope_theta`, and `partial_rotary_factor` if it has one.
+    """
+    plain = ("rope_theta", "partial_rotary_factor")
+    if not set(output["rope_parameters"]) <= {"rope_type", *plain}:
+        return output
+    rope = output["rope_parameters"]
+    others = {name: value for name, value in output.items() if name != "rope_parameters"}
+    return others | {name: rope[name] for name in plain if name in rope}
 
 
 def masked_diffusion_loss(

@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM, Qwen3Model
 
-from .masked_diffusion import MaskedDiffusionMixin, make_bidirectional
+from .masked_diffusion import MaskedDiffusionMixin, make_bidirectional, write_rope
 
 __all__ = ["SdarConfig", "SdarForMaskedDiffusion", "SdarModel"]
 
@@ -41,6 +41,10 @@ class SdarConfig(Qwen3Config):
             raise ValueError("`use_sliding_window` must be False for a SDAR model here (got True)")
         super().__post_init__(**kwargs)
         self.use_cache = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Serializes with the official field names."""
+        return write_rope(super().to_dict())
 
 
 class SdarModel(Qwen3Model):
