@@ -67,6 +67,8 @@ class _BlockCacheLayer(DynamicLayer):
 
     def reset(self) -> None:
         self.buffers, self.rows, self.index = [], None, None
+        # Some versions of transformers would only write zeros into what is there.
+        self.is_initialized = False
         super().reset()
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
