@@ -62,6 +62,8 @@ class _BlockCacheLayer(DynamicLayer):
 
     def reset(self) -> None:
         self.buffers, self.index = [], None
+        # Some versions of transformers would only write zeros into what is there.
+        self.is_initialized = False
         super().reset()
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
