@@ -133,7 +133,7 @@ class Llada2MoeModel(Glm4MoeModel):
     config_class = Llada2MoeConfig
     config: Llada2MoeConfig
     # GLM-4's checkpoints have layers that its models leave out; here a layer too many is an error.
-    _keys_to_ignore_on_load_unexpected = None
+    _keys_to_ignore_on_load_unexpected: Any = None
 
     def __init__(self, config: Llada2MoeConfig):
         super().__init__(config)
@@ -154,7 +154,7 @@ class Llada2MoeForMaskedDiffusion(MaskedDiffusionMixin, Glm4MoeForCausalLM):  # 
     config_class = Llada2MoeConfig
     config: Llada2MoeConfig
     block_causal = True
-    _keys_to_ignore_on_load_unexpected = None
+    _keys_to_ignore_on_load_unexpected: Any = None
 
 
 _RENAMINGS = {
