@@ -48,7 +48,10 @@ class SpecialTokens:
             mask = getattr(model_config, "mask_token_id", None)
         if mask is None:
             raise ValueError("`mask_token_id` must be set in the model's config or generation config (got None)")
-        eos = [] if config.eos_token_id is None else config.eos_token_id
+        eos = config.eos_token_id
+        if eos is None:
+            eos = getattr(model_config, "eos_token_id", None)
+        eos = [] if eos is None else eos
         eos = list(eos) if isinstance(eos, list | tuple) else [eos]
         # Without an end of text nothing looks for one, and some models know none but have one in their config.
         used = eos if config.end_of_text or config.logits_eos_inf or config.confidence_eos_eot_inf else []
