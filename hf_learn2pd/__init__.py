@@ -55,6 +55,7 @@ from .unmasking import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "UNMASKING_STRATEGIES",
     "AdaBlock",
     "BlockCache",
     "BlockCausal",
@@ -105,7 +106,6 @@ __all__ = [
     "Spans",
     "Stable",
     "Threshold",
-    "UNMASKING_STRATEGIES",
     "UnmaskingFilter",
     "UnmaskingStrategy",
     "__version__",
