@@ -110,6 +110,12 @@ def test_blocks_of_a_schedule_are_refused():
             generate([[1, 2]], max_new_tokens=8, block_schedule=schedule)
 
 
+def test_drafts_are_refused():
+    for options in ({"verify": True}, {"decoding": "pearl"}):
+        with pytest.raises(ValueError, match="`verify` must be False for a block-causal model"):
+            generate([[1, 2]], max_new_tokens=8, **options)
+
+
 SEVERAL = [[3, 1, 4, 1, 5, 9, 2, 6, 5], [2, 7], [1, 8, 2, 8, 1], [6, 6, 2, 6]]
 
 
