@@ -1,4 +1,5 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+import copy
 import json
 import math
 import shutil
@@ -205,7 +206,7 @@ def test_a_config_with_an_unknown_feature_or_another_architecture_is_refused(tmp
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-@pytest.mark.parametrize("make", [lambda: transformer(["confidence"]), golden_filter])
+@pytest.mark.parametrize("make", [lambda: transformer(["confidence"]), lambda: copy.deepcopy(golden_filter())])
 def test_decodes_in_any_floating_type(make, dtype):
     filter = make().to(dtype)
     options = {"max_new_tokens": 16, "block_length": 8}
