@@ -63,6 +63,7 @@ def masked_diffusion_loss(
     ignore_index: int = -100,
     loss_weights: torch.Tensor | None = None,
     logits_shift: int = 0,
+    shift_labels: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> torch.Tensor:
     """
@@ -83,6 +84,8 @@ def masked_diffusion_loss(
             Weight of each row's cross entropies, see [`DataCollatorForMaskedDiffusion`].
         logits_shift (`int`, *optional*, defaults to 0):
             Columns to the left at which a token is predicted.
+        shift_labels (`torch.LongTensor` of the shape of `labels`, *optional*):
+            Labels that stand already where they are predicted, in place of `labels`.
         kwargs:
             Other arguments that `forward` hands on; not used.
 
@@ -92,8 +95,8 @@ def masked_diffusion_loss(
     Raises:
         ValueError: If there is not one weight per row.
     """
-    labels = labels.to(logits.device)
-    if logits_shift:
+    labels = (labels if shift_labels is None else shift_labels).to(logits.device)
+    if logits_shift and shift_labels is None:
         labels = functional.pad(labels, (0, logits_shift), value=ignore_index)[:, logits_shift:]
     learned = labels != ignore_index
     losses = functional.cross_entropy(logits[learned].float(), labels[learned], reduction="none")
