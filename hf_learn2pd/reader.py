@@ -228,10 +228,11 @@ class Reader:
             agrees = same & ~begins if name == "repeats" else same
             found[name] = torch.where(agrees, count, -1 if name == "agreements" else 0) + 1
             memory.store(name, found[name], rows, 0)
-        # What this pass says about the next block; with a cache it may not have computed that.
-        ahead = step.at + canvas.block_length
-        known = (ahead < hidden.shape[1]) & (canvas.columns[rows] + canvas.block_length < canvas.rows.end[rows, None])
-        known &= step.cache is None
+        # What this pass says about the next block. With a cache it has not computed that: what lies right of the
+        # block in its window is there because other rows are wider.
+        end = (canvas.rows.end if step.cache is None else canvas.rows.block_end)[rows, None]
+        ahead, columns = step.at + canvas.block_length, canvas.columns[rows]
+        known = (ahead < hidden.shape[1]) & (columns + canvas.block_length < end)
         logits, total = self._measured(self._logits(hidden, step.places, ahead.clamp(max=hidden.shape[1] - 1)))
         next_tokens = logits.argmax(dim=-1).masked_fill(~known, -1)
         if "divergence" in wanted:
@@ -243,8 +244,10 @@ class Reader:
             found["divergence"] = torch.maximum(moved, last).masked_fill(begins, torch.inf)
             memory.store("divergence", moved, rows, torch.inf)
             following = (logits - total[..., None]).masked_fill(~known[..., None], torch.nan)
+            log_probabilities = log_probabilities.masked_fill((columns >= end)[..., None], torch.nan)
             log_probabilities = torch.cat((log_probabilities, following), dim=1)
             memory.store("log_probabilities", log_probabilities, rows, torch.nan)
+        tokens = tokens.masked_fill(columns >= end, -1)
         memory.store("tokens", torch.cat((tokens, next_tokens), dim=1), rows, -1)
         memory.store("starts", starts, rows, 0)
         return found

@@ -9,9 +9,11 @@ import torch
 from conftest import ScriptedModel
 from hypothesis import given
 from hypothesis import strategies as st
+from test_properties import generate
 from test_unmasking import chosen, predict
 
 from hf_learn2pd import (
+    AdaBlock,
     Checkerboard,
     Credit,
     Dilated,
@@ -163,6 +165,21 @@ def test_steps_of_a_scripted_block(decoding, steps):
     output = ScriptedModel(*SCRIPT).run(decoding=decoding, end_of_text=None)
     assert output.unmasking_steps.tolist() == [steps]
     assert output.sequences[0, 2:].tolist() == SCRIPT[0]
+
+
+@pytest.mark.parametrize("block_cache", [None, "prefix", "dual", "local"])
+@pytest.mark.parametrize("decoding", [Stable(threshold=0.2, steps=1), Klass(0.1, 2.0)], ids=["stable", "klass"])
+def test_what_is_compared_across_blocks_does_not_depend_on_batch_mates(decoding, block_cache):
+    """A cached window is as wide as the widest row's: what lies right of a narrow block is no prediction."""
+    numbers = torch.Generator().manual_seed(1)
+    prompts = [torch.randint(0, 500, (length,), generator=numbers).tolist() for length in (9, 4, 15)]
+    options = {"decoding": decoding, "block_cache": block_cache, "max_new_tokens": 26, "end_of_text": None}
+    options["block_schedule"] = AdaBlock(6, 0.02, tuple(range(510)))
+    width, together = generate(prompts, **options)
+    for row, prompt in enumerate(prompts):
+        own, alone = generate([prompt], **options)
+        assert together.sequences[row, width:].tolist() == alone.sequences[0, own:].tolist()
+        assert together.unmasking_steps[row].tolist() == alone.unmasking_steps[0].tolist()
 
 
 def test_credit_grows_from_step_to_step():
