@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
-"""What the checkpoint is trained on at a point of the run: easy samples first, drills beside the word problems."""
+"""What the checkpoint is trained on at a point of the run: copying first, then word problems with drills."""
 
 import random
 from dataclasses import dataclass
@@ -13,7 +13,11 @@ __all__ = ["Stage", "draw_pool", "stage_at"]
 
 MILLION = 1_000_000
 # Most digits of a number, by millions of tokens seen.
-DIGITS_FROM = {1: 0.0, 2: 1.0, 3: 4.0, 4: 8.0, 6: 14.0}
+DIGITS_FROM = {1: 0.0, 2: 4.0, 3: 7.0, 4: 10.0, 6: 14.0}
+# Millions of tokens: until the first, nearly all samples are lists to repeat and easy calculations, because the circuits
+# for copying serve everything else and form late beside longer samples. Until the second, the lists make room.
+COPYING_UNTIL, REPEATS_FALL_UNTIL = 4.0, 7.0
+FEWER_DRILLS_FROM = 40.0
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,12 @@ def stage_at(tokens: int) -> Stage:
         [`Stage`]: What may occur.
     """
     seen = tokens / MILLION
+    copying = min(1.0, max(0.0, (REPEATS_FALL_UNTIL - seen) / (REPEATS_FALL_UNTIL - COPYING_UNTIL)))
     return Stage(
         digits=max(digits for digits, since in DIGITS_FROM.items() if seen >= since),
-        length=round(120 + 130 * seen),
-        repeats=0.03 + 0.42 * max(0.0, 1 - seen / 6),
-        calculations=0.3 if seen < 1 else 0.5 if seen < 40 else 0.3,
+        length=round(120 + 130 * max(0.0, seen - COPYING_UNTIL)),
+        repeats=0.03 + 0.67 * copying,
+        calculations=(0.3 if seen >= FEWER_DRILLS_FROM else 0.45) - 0.2 * copying,
     )
 
 

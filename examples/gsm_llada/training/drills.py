@@ -7,7 +7,7 @@ import re
 from calculations import Calculation
 from gsm_samples import Sample
 
-__all__ = ["calculation_drill", "longest_number", "repeat_drill"]
+__all__ = ["CALCULATION_DRILL", "REPEAT_DRILL", "calculation_drill", "longest_number", "repeat_drill"]
 
 # The template numbers of drills, which no word problem has.
 CALCULATION_DRILL, REPEAT_DRILL = -1, -2

@@ -31,14 +31,14 @@ class Batch:
         prompt_lengths (`torch.Tensor`): Tokens before the answer, (rows, 1).
         answer_lengths (`torch.Tensor`): Tokens of the answer without end-of-text, (rows, 1).
         results (`torch.Tensor`): Where an answer gives the result of a calculation, bool, (rows, width).
-        drills (`torch.Tensor`): Which rows are no word problems, bool, (rows, 1).
+        templates (`torch.Tensor`): Templates of the samples, negative ones for drills, (rows, 1).
     """
 
     tokens: torch.Tensor
     prompt_lengths: torch.Tensor
     answer_lengths: torch.Tensor
     results: torch.Tensor
-    drills: torch.Tensor
+    templates: torch.Tensor
 
 
 def _find_results(words: list[str]) -> list[int]:
@@ -79,7 +79,7 @@ def make_batches(
         answer = tokenizer.encode(sample.answer, add_special_tokens=False)
         results = [len(prompt) + place for place in _find_results([*tokenizer.convert_ids_to_tokens(answer)])]
         fill = rng.randint(0, 3) if rng.random() < 0.85 else rng.randint(8, 100)
-        rows.append((len(prompt) + len(answer) + 1 + fill, prompt, answer, results, sample.template < 0))
+        rows.append((len(prompt) + len(answer) + 1 + fill, prompt, answer, results, sample.template))
     rows.sort(key=lambda row: row[0])
 
     batches = []
@@ -156,7 +156,7 @@ def mask_batch(batch: Batch, generator: torch.Generator) -> tuple[torch.Tensor, 
     # All of the results half of the time.
     in_results = batch.results & ((draws < 2 * ratio) | (draws == draws.masked_fill(~batch.results, 2.0).amin(1, True)))
 
-    results = batch.drills & has_results & (special >= 1 - RESULTS_SHARE)
+    results = (batch.templates < 0) & has_results & (special >= 1 - RESULTS_SHARE)
     uniform, block = kind < UNIFORM_SHARE, (kind >= UNIFORM_SHARE) & (kind < UNIFORM_SHARE + BLOCK_SHARE)
     masked = torch.where(uniform, answer & chosen, torch.where(block, in_block | after_block, after_cut))
     learned = torch.where(

@@ -3,14 +3,15 @@
 
 The run has no set length: learning rates fall with the root of the tokens seen, and an average of the weights is kept,
 which `--export` writes at any time. A killed run that is started again goes on from its last saved state, and ends
-exactly as if it had never stopped. `--finish N` starts from the saved state as well, lets the learning rates fall to
-zero over N tokens and exports the result; the saved state itself stays as it is.
+exactly as if it had never stopped; SIGTERM lets it save first. `--finish N` starts from the saved state as well, lets
+the learning rates fall to zero over N tokens and exports the result; the saved state itself stays as it is.
 """
 
 import argparse
 import json
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from typing import Any
 
 import torch
 from curriculum import draw_pool
+from drills import CALCULATION_DRILL, REPEAT_DRILL
 from gsm_batches import LONGEST_CANVAS, Batch, make_batches, mask_batch
 from gsm_tokenizer import build_tokenizer
 from safetensors import safe_open
@@ -217,11 +219,15 @@ class Trainer:
         decay = min(AVERAGE_DECAY, self.position.step / (self.position.step + 10))
         torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.parameters.values()], 1 - decay)
 
-        drills = batch.drills.to(self.device).expand_as(learned)[learned]
+        templates = batch.templates.to(self.device).expand_as(learned)[learned]
         results = batch.results.to(self.device)[learned]
         right = logits.detach().argmax(-1) == targets
         sums = {"loss": loss.detach(), "steps": torch.ones(())}
-        for name, rows in (("problems", ~drills), ("drills", drills)):
+        for name, rows in (
+            ("problems", templates >= 0),
+            ("calculations", templates == CALCULATION_DRILL),
+            ("repeats", templates == REPEAT_DRILL),
+        ):
             sums |= {f"{name}_loss": losses.detach()[rows].sum(), f"{name}_tokens": rows.sum()}
             sums |= {f"{name}_right": (right & results & rows).sum(), f"{name}_results": (results & rows).sum()}
         return sums
@@ -241,7 +247,7 @@ def log_line(position: Position, sums: dict[str, float], rate: float, seconds: f
         f"{datetime.now(UTC):%H:%M:%S} step {position.step} tokens {position.tokens / 1e6:.2f}M pool {position.pool}",
         f"rate {rate:.3f} speed {tokens / seconds:.0f}/s loss {sums['loss'] / sums['steps']:.4f}",
     ]
-    for name in ("problems", "drills"):
+    for name in ("problems", "calculations", "repeats"):
         loss = sums[f"{name}_loss"] / max(1.0, sums[f"{name}_tokens"])
         right = sums[f"{name}_right"] / max(1.0, sums[f"{name}_results"])
         parts.append(f"{name} {loss:.4f} results {right:.3f}")
@@ -272,6 +278,13 @@ def train(options: argparse.Namespace) -> None:
     if options.export:
         trainer.export()
         return
+    stopped = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopped
+        stopped = True
+
+    before = signal.signal(signal.SIGTERM, stop)
     trainer.model.train()
     position = trainer.position
     sums: dict[str, torch.Tensor] = {}
@@ -292,8 +305,9 @@ def train(options: argparse.Namespace) -> None:
         if now - saved > 60 * options.save_minutes:
             trainer.save(path)
             saved = now
-        if position.step == options.steps or (trainer.finish_from is not None and trainer.rate() == 0):
+        if stopped or position.step == options.steps or (trainer.finish_from is not None and trainer.rate() == 0):
             break
+    signal.signal(signal.SIGTERM, before)
     if options.finish and trainer.rate() == 0:
         trainer.export()
         path.unlink(missing_ok=True)
