@@ -14,7 +14,7 @@ __all__ = ["Stage", "draw_pool", "stage_at"]
 MILLION = 1_000_000
 # Most digits of a number, by millions of tokens seen.
 DIGITS_FROM = {1: 0.0, 2: 4.0, 3: 7.0, 4: 10.0, 6: 14.0}
-# Millions of tokens: until the first, nearly all samples are lists to repeat and easy calculations, because the circuits
+# Millions of tokens: until the first, most samples are lists to repeat and easy calculations, because the circuits
 # for copying serve everything else and form late beside longer samples. Until the second, the lists make room.
 COPYING_UNTIL, REPEATS_FALL_UNTIL = 4.0, 7.0
 FEWER_DRILLS_FROM = 40.0
