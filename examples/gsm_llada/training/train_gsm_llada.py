@@ -1,0 +1,370 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""Trains the GSM-Symbolic checkpoint from scratch, on a CPU or a GPU.
+
+The run has no set length: learning rates fall with the root of the tokens seen, and an average of the weights is kept,
+which `--export` writes at any time. A killed run that is started again goes on from its last saved state, and ends
+exactly as if it had never stopped; SIGTERM lets it save first. `--finish N` starts from the saved state as well, lets
+the learning rates fall to zero over N tokens and exports the result; the saved state itself stays as it is.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from curriculum import draw_pool
+from drills import CALCULATION_DRILL, REPEAT_DRILL
+from gsm_batches import LONGEST_CANVAS, Batch, make_batches, mask_batch
+from gsm_tokenizer import build_tokenizer
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch.nn import functional
+from transformers import PreTrainedTokenizerFast
+
+from hf_learn2pd import LladaConfig, LladaForMaskedDiffusion
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from muon import Muon
+
+__all__ = ["Position", "Trainer", "build_model", "parse_options", "train"]
+
+END_WEIGHT = 0.25  # The text would otherwise drown in its padding.
+# Learning rates are halved when three times as many tokens have been seen.
+SETTLED_TOKENS = 8_000_000
+AVERAGE_DECAY = 0.998
+
+
+@dataclass
+class Position:
+    """
+    Where a run stands; everything random is a function of it and of the seed.
+
+    Args:
+        step (`int`): Optimiser steps done.
+        tokens (`int`): Canvas tokens seen so far.
+        pool (`int`): Pool of samples in use.
+        batch (`int`): Batches of this pool already used.
+        pool_tokens (`int`): Canvas tokens seen when this pool began; decides its difficulty.
+        seconds (`float`): Training time so far.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    pool: int = 0
+    batch: int = 0
+    pool_tokens: int = 0
+    seconds: float = 0.0
+
+
+def build_model(options: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) -> LladaForMaskedDiffusion:
+    """
+    Builds a randomly initialised model.
+
+    Args:
+        options (`argparse.Namespace`): The script's options: seed and sizes.
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Gives vocabulary and special tokens.
+
+    Returns:
+        [`LladaForMaskedDiffusion`]: The model, in float32.
+    """
+    torch.manual_seed(options.seed)
+    official_fields: dict[str, Any] = {
+        "d_model": options.d_model,
+        "n_layers": options.n_layers,
+        "n_heads": options.n_heads,
+        "n_kv_heads": options.n_heads,
+        "mlp_hidden_size": options.mlp_hidden_size,
+        "max_sequence_length": LONGEST_CANVAS,
+        "vocab_size": len(tokenizer),
+        "embedding_size": len(tokenizer),
+        "weight_tying": True,
+        "rope_theta": 500000.0,
+        "rms_norm_eps": 1e-5,
+        "init_std": 0.05,
+        "mask_token_id": tokenizer.mask_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    model = LladaForMaskedDiffusion(LladaConfig(**official_fields))
+    # A token's own embedding must stay visible beside what the blocks add to it, or copying forms late: large
+    # embeddings, blocks that start as the identity, and a small final norm because the embedding is the head as well.
+    torch.nn.init.normal_(model.model.embed_tokens.weight)
+    torch.nn.init.constant_(model.model.norm.weight, 0.1)
+    for layer in model.model.layers:
+        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
+    return model
+
+
+class Trainer:
+    """
+    Model, optimisers and position of one run.
+
+    Args:
+        options (`argparse.Namespace`): The script's options.
+    """
+
+    def __init__(self, options: argparse.Namespace):
+        self.options = options
+        self.position = Position()
+        self.finish_from: int | None = None
+        self.device = torch.device(options.device)
+        self.tokenizer = build_tokenizer()
+        self.model = build_model(options, self.tokenizer)
+        self.model.to(self.device)  # type: ignore[arg-type]
+        self.parameters = dict(self.model.named_parameters())
+        self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        matrices: list[torch.nn.Parameter] = []
+        others: list[torch.nn.Parameter] = []
+        for name, parameter in self.parameters.items():
+            (matrices if parameter.ndim == 2 and "layers." in name else others).append(parameter)
+        self.optimizers: list[torch.optim.Optimizer] = [
+            Muon(matrices, lr=options.muon_learning_rate),
+            torch.optim.AdamW(others, lr=options.adamw_learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
+        ]
+        self.rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
+        if options.compile:
+            for layer in self.model.model.layers:
+                layer.compile(dynamic=True)
+
+    def save(self, path: Path) -> None:
+        """Writes the state under a temporary name first: a run killed while saving keeps its previous state."""
+        tensors: dict[str, torch.Tensor] = {f"model.{name}": value for name, value in self.parameters.items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.items()}
+        for number, optimizer in enumerate(self.optimizers):
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{number}.{index}.{name}": tensor for name, tensor in state.items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".tmp")
+        places = {"position": json.dumps(asdict(self.position)), "finish_from": json.dumps(self.finish_from)}
+        save_file(tensors, temporary, metadata=places)
+        os.replace(temporary, path)
+
+    def restore(self, path: Path) -> None:
+        """Reads the state that `save` wrote."""
+        with safe_open(path, framework="pt", device=str(self.device)) as file:
+            self.position = Position(**json.loads(file.metadata()["position"]))
+            self.finish_from = json.loads(file.metadata()["finish_from"])
+            states: list[dict[int, dict[str, torch.Tensor]]] = [{} for _ in self.optimizers]
+            for key in file.keys():  # noqa: SIM118 (not a dictionary)
+                kind, rest = key.split(".", 1)
+                if kind == "model":
+                    self.parameters[rest].data.copy_(file.get_tensor(key))
+                elif kind == "average":
+                    self.average[rest].copy_(file.get_tensor(key))
+                else:
+                    number, index, name = rest.split(".")
+                    states[int(number)].setdefault(int(index), {})[name] = file.get_tensor(key)
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+    def batches(self) -> Iterator[Batch]:
+        """Yields batches from the current position on, without end."""
+        while True:
+            rng = random.Random(f"{self.options.seed}/batches/{self.position.pool}")
+            samples = draw_pool(
+                self.options.seed, self.position.pool, self.options.pool_size, self.position.pool_tokens
+            )
+            batches = make_batches(samples, self.tokenizer, self.options.batch_tokens, rng)
+            for batch in batches[self.position.batch :]:
+                self.position.batch += 1
+                yield batch
+            self.position.pool += 1
+            self.position.batch = 0
+            self.position.pool_tokens = self.position.tokens
+
+    def rate(self) -> float:
+        """Part of the largest learning rates that is used now."""
+        rate = min(1.0, (self.position.step + 1) / self.options.warmup_steps)
+        rate *= (1 + self.position.tokens / SETTLED_TOKENS) ** -0.5
+        if self.finish_from is not None:
+            rate *= max(0.0, 1 - (self.position.tokens - self.finish_from) / self.options.finish)
+        return rate
+
+    def step(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Takes one optimiser step; returns sums for the log: losses, and right results of calculations."""
+        rate = self.rate()
+        for optimizer, highest in zip(self.optimizers, self.rates, strict=True):
+            optimizer.param_groups[0]["lr"] = highest * rate
+
+        generator = torch.Generator().manual_seed(self.options.seed * 1_000_003 + self.position.step)
+        masked, learned = (positions.to(self.device) for positions in mask_batch(batch, generator))
+        tokens = batch.tokens.to(self.device)
+        canvas = tokens.masked_fill(masked, self.tokenizer.mask_token_id)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            hidden = self.model.model(input_ids=canvas, use_cache=False).last_hidden_state
+            # Only what is learned from reaches the vocabulary.
+            logits = self.model.lm_head(hidden[learned])
+        targets = tokens[learned]
+        losses = functional.cross_entropy(logits.float(), targets, reduction="none")
+        weights = torch.where(targets == self.tokenizer.eos_token_id, END_WEIGHT, 1.0)
+        loss = (losses * weights).sum() / weights.sum()
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        self.position.step += 1
+        self.position.tokens += tokens.numel()
+        decay = min(AVERAGE_DECAY, self.position.step / (self.position.step + 10))
+        torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.parameters.values()], 1 - decay)
+
+        templates = batch.templates.to(self.device).expand_as(learned)[learned]
+        results = batch.results.to(self.device)[learned]
+        right = logits.detach().argmax(-1) == targets
+        sums = {"loss": loss.detach(), "steps": torch.ones(())}
+        for name, rows in (
+            ("problems", templates >= 0),
+            ("calculations", templates == CALCULATION_DRILL),
+            ("repeats", templates == REPEAT_DRILL),
+        ):
+            sums |= {f"{name}_loss": losses.detach()[rows].sum(), f"{name}_tokens": rows.sum()}
+            sums |= {f"{name}_right": (right & results & rows).sum(), f"{name}_results": (results & rows).sum()}
+        return sums
+
+    def export(self) -> None:
+        """Writes model (the averaged weights) and tokenizer in the official LLaDA layout."""
+        model = build_model(self.options, self.tokenizer)
+        for name, parameter in model.named_parameters():
+            parameter.data.copy_(self.average[name])
+        model.save_pretrained(self.options.output)
+        self.tokenizer.save_pretrained(self.options.output)
+
+
+def log_line(position: Position, sums: dict[str, float], rate: float, seconds: float, tokens: int) -> str:
+    """Writes what the last steps were like: losses, and the part of the results' tokens that is right."""
+    parts = [
+        f"{datetime.now(UTC):%H:%M:%S} step {position.step} tokens {position.tokens / 1e6:.2f}M pool {position.pool}",
+        f"rate {rate:.3f} speed {tokens / seconds:.0f}/s loss {sums['loss'] / sums['steps']:.4f}",
+    ]
+    for name in ("problems", "calculations", "repeats"):
+        loss = sums[f"{name}_loss"] / max(1.0, sums[f"{name}_tokens"])
+        right = sums[f"{name}_right"] / max(1.0, sums[f"{name}_results"])
+        parts.append(f"{name} {loss:.4f} results {right:.3f}")
+    return " ".join(parts)
+
+
+def train(options: argparse.Namespace) -> None:
+    """
+    Runs or resumes a training run, until it is killed or as long as the options say.
+
+    Args:
+        options (`argparse.Namespace`): The script's options.
+    """
+    # Sharp attention leaves denormal numbers, which slow a CPU down to half.
+    torch.set_flush_denormal(True)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    trainer = Trainer(options)
+    path = state = Path(options.state)
+    if options.finish:
+        path = state.with_name(f"{state.name}.finish")
+    if path.exists():
+        trainer.restore(path)
+    elif state.exists():
+        trainer.restore(state)
+    if options.finish and trainer.finish_from is None:
+        trainer.finish_from = trainer.position.tokens
+    if options.export:
+        trainer.export()
+        return
+    stopped = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopped
+        stopped = True
+
+    before = signal.signal(signal.SIGTERM, stop)
+    trainer.model.train()
+    position = trainer.position
+    sums: dict[str, torch.Tensor] = {}
+    clock = saved = logged = time.monotonic()
+    logged_tokens = position.tokens
+    for batch in trainer.batches():
+        for name, value in trainer.step(batch).items():
+            sums[name] = sums[name] + value if name in sums else value
+        now = time.monotonic()
+        position.seconds += now - clock
+        clock = now
+        if position.step % options.log_every == 0:
+            numbers = {name: float(value) for name, value in sums.items()}
+            print(
+                log_line(position, numbers, trainer.rate(), now - logged, position.tokens - logged_tokens), flush=True
+            )
+            sums, logged, logged_tokens = {}, now, position.tokens
+        if now - saved > 60 * options.save_minutes:
+            trainer.save(path)
+            saved = now
+        if stopped or position.step == options.steps or (trainer.finish_from is not None and trainer.rate() == 0):
+            break
+    signal.signal(signal.SIGTERM, before)
+    if options.finish and trainer.rate() == 0:
+        trainer.export()
+        path.unlink(missing_ok=True)
+    else:
+        trainer.save(path)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {},
+    "toy": {
+        "pool_size": 64,
+        "batch_tokens": 1024,
+        "d_model": 32,
+        "n_layers": 2,
+        "n_heads": 2,
+        "mlp_hidden_size": 64,
+        "warmup_steps": 5,
+    },
+}
+
+
+def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """
+    Reads the command line.
+
+    Args:
+        arguments (`list[str]`, *optional*): Words of the command line; those of the process when not given.
+
+    Returns:
+        `argparse.Namespace`: The script's options.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--preset", choices=PRESETS, default="small", help="toy: a few seconds, for tests")
+    parser.add_argument("--output", default="gsm_llada", help="directory of the exported checkpoint")
+    parser.add_argument("--state", default="gsm_llada.state.safetensors", help="file to resume from")
+    parser.add_argument("--steps", type=int, default=0, help="step to stop at; 0: run until killed")
+    parser.add_argument("--finish", type=int, default=0, help="tokens over which to let the rates fall to zero")
+    parser.add_argument("--export", action="store_true", help="only write the checkpoint of the saved state")
+    parser.add_argument("--save-minutes", type=float, default=10.0, help="time between two saved states")
+    parser.add_argument("--log-every", type=int, default=100, help="steps between two lines of the log")
+    parser.add_argument("--pool-size", type=int, default=2048, help="samples sorted by length together")
+    parser.add_argument("--batch-tokens", type=int, default=4096)
+    parser.add_argument("--d-model", type=int, default=160)
+    parser.add_argument("--n-layers", type=int, default=6)
+    parser.add_argument("--n-heads", type=int, default=5)
+    parser.add_argument("--mlp-hidden-size", type=int, default=448)
+    parser.add_argument("--muon-learning-rate", type=float, default=0.02)
+    parser.add_argument("--adamw-learning-rate", type=float, default=0.002)
+    parser.add_argument("--warmup-steps", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0, help="of a CPU; 0: all")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--compile", action="store_true", help="compile each block: starts later, runs faster")
+    preset = parser.parse_known_args(arguments)[0].preset
+    parser.set_defaults(**PRESETS[preset])
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    train(parse_options())
