@@ -167,17 +167,28 @@ def test_steps_of_a_scripted_block(decoding, steps):
     assert output.sequences[0, 2:].tolist() == SCRIPT[0]
 
 
-@pytest.mark.parametrize("block_cache", [None, "prefix", "dual", "local"])
+NARROW = {"block_schedule": AdaBlock(6, 0.02, tuple(range(510))), "max_new_tokens": 26}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        NARROW,
+        NARROW | {"block_cache": "prefix"},
+        NARROW | {"block_cache": "dual"},
+        NARROW | {"block_cache": "local"},
+        {"block_length": 8, "max_new_tokens": 40, "suffix_length": 6},
+    ],
+    ids=["none", "prefix", "dual", "local", "suffix"],
+)
 @pytest.mark.parametrize("decoding", [Stable(threshold=0.2, steps=1), Klass(0.1, 2.0)], ids=["stable", "klass"])
-def test_what_is_compared_across_blocks_does_not_depend_on_batch_mates(decoding, block_cache):
-    """A cached window is as wide as the widest row's: what lies right of a narrow block is no prediction."""
+def test_what_is_compared_across_blocks_does_not_depend_on_batch_mates(decoding, options):
+    """What a row does not see, or stands in a window for other rows that are wider, is no prediction of its own."""
     numbers = torch.Generator().manual_seed(1)
     prompts = [torch.randint(0, 500, (length,), generator=numbers).tolist() for length in (9, 4, 15)]
-    options = {"decoding": decoding, "block_cache": block_cache, "max_new_tokens": 26, "end_of_text": None}
-    options["block_schedule"] = AdaBlock(6, 0.02, tuple(range(510)))
-    width, together = generate(prompts, **options)
+    width, together = generate(prompts, decoding=decoding, end_of_text=None, **options)
     for row, prompt in enumerate(prompts):
-        own, alone = generate([prompt], **options)
+        own, alone = generate([prompt], decoding=decoding, end_of_text=None, **options)
         assert together.sequences[row, width:].tolist() == alone.sequences[0, own:].tolist()
         assert together.unmasking_steps[row].tolist() == alone.unmasking_steps[0].tolist()
 
