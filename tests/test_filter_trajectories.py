@@ -81,6 +81,8 @@ def test_a_killed_run_goes_on_without_loss_or_repetition(model, collected, tmp_p
     (tmp_path / "trajectories-00002.tmp").write_bytes(b"half")
     again = collect_trajectories(model, PROMPTS, tmp_path, **OPTIONS)
     assert calls == 4 and contents(tmp_path) == contents(expected)
+    # Nothing is left over.
+    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in expected.iterdir()}
     assert all(torch.equal(values, again.tensors()[name]) for name, values in trajectories.tensors().items())
 
 
