@@ -146,7 +146,8 @@ class DiffusionGenerationMixin(GenerationMixin):
                 Receives the tokens of each block when it is done; for a batch of one.
             kwargs:
                 Options of [`DiffusionGenerationConfig`], `attention_mask`, and a `tokenizer` for `stop_strings` and for
-                the delimiters of `block_schedule="adablock"`.
+                the delimiters of `block_schedule="adablock"`; with it, ids beyond it, which only pad the model's
+                embedding, are never predicted.
 
         Returns:
             [`DiffusionGenerationOutput`] with `return_dict_in_generate=True`, otherwise its `sequences`.
@@ -242,6 +243,7 @@ class DiffusionGenerationMixin(GenerationMixin):
                 stopping_criteria,
                 generator,
                 streamer,
+                None if tokenizer is None else len(tokenizer),
             )
 
         return parent.generate(
@@ -274,6 +276,7 @@ def _denoise(
     stopping_criteria: StoppingCriteriaList,
     generator: torch.Generator | None,
     streamer: BaseStreamer | None,
+    known: int | None,
 ) -> DiffusionGenerationOutput | torch.Tensor:
     r"""
     Prepares the objects that the denoising loop asks, runs it, and gathers what it has left.
@@ -293,7 +296,7 @@ def _denoise(
     if streamer is not None and batch_size > 1:
         raise ValueError(f"`streamer` must be None for more than one row (got {batch_size} rows)")
     policy = resolve_policy(block_cache or config.block_cache, config, model)
-    special_tokens = SpecialTokens.of(config, model.config, device)
+    special_tokens = SpecialTokens.of(config, model.config, device, known)
     check_unmasked(input_ids, attention_mask, special_tokens.mask)
     strategy = strategy.prepare(batch_size, schedule.widest(max_new_tokens), device)
     canvas = Canvas(

@@ -21,7 +21,8 @@ class SpecialTokens:
         pad (`int`): Id that fills up finished rows.
         eos (`torch.LongTensor` of shape `(num_eos,)`): Ids that end a text (EoT); empty if there are none.
         never_predicted (`torch.LongTensor` of shape `(num_ids,)`):
-            Ids whose logit is -inf: the mask token, and EoT with LLaDA's `logits_eos_inf`.
+            Ids whose logit is -inf: the mask token, EoT with LLaDA's `logits_eos_inf`, and what pads the embedding of
+            some models beyond their tokenizer.
         never_confident (`torch.LongTensor` of shape `(num_ids,)`):
             Ids that have confidence 0 where they are predicted, with LLaDA's `confidence_eos_eot_inf`.
     """
@@ -34,10 +35,20 @@ class SpecialTokens:
 
     @classmethod
     def of(
-        cls, config: DiffusionGenerationConfig, model_config: PreTrainedConfig, device: torch.device
+        cls,
+        config: DiffusionGenerationConfig,
+        model_config: PreTrainedConfig,
+        device: torch.device,
+        known: int | None = None,
     ) -> "SpecialTokens":
         """
         Reads the ids from a generation config, or else from the model's config.
+
+        Args:
+            config ([`DiffusionGenerationConfig`]): The options.
+            model_config (`PreTrainedConfig`): The model's config.
+            device (`torch.device`): Where the ids are needed.
+            known (`int`, *optional*): Ids that the tokenizer can decode; all of the model's vocabulary if None.
 
         Raises:
             ValueError: If there is no mask token, or no end-of-text token and `end_of_text` asks for one, or one is not
@@ -67,6 +78,10 @@ class SpecialTokens:
         end_of_turn = getattr(model_config, "end_of_turn_token_id", None)
         ends = eos if end_of_turn is None else [*eos, end_of_turn]
 
+        size = model_config.vocab_size
+        padding = range(size if known is None else known, size)
+        never = [mask, *(eos if config.logits_eos_inf else []), *padding]
+
         def tensor(ids: list[int]) -> torch.Tensor:
             return torch.tensor(ids, dtype=torch.long, device=device)
 
@@ -74,6 +89,6 @@ class SpecialTokens:
             mask=mask,
             pad=pad,
             eos=tensor(eos),
-            never_predicted=tensor([mask, *eos] if config.logits_eos_inf else [mask]),
+            never_predicted=tensor(never),
             never_confident=tensor(ends if config.confidence_eos_eot_inf else []),
         )

@@ -9,7 +9,9 @@ import pickle
 import pytest
 import torch
 from conftest import EOT, MASK, VOCAB, ScriptedModel, golden_filter, golden_model
-from transformers import BertConfig, BertForMaskedLM
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from hf_learn2pd import (
     AdaBlock,
@@ -264,3 +266,13 @@ def test_a_model_with_decoding_enabled_can_be_pickled_and_copied():
 def test_enabling_with_wrong_arguments_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         enable_decoding(bert(), mask_token_id=49, **options)
+
+
+def test_with_a_tokenizer_what_it_cannot_decode_is_never_predicted():
+    # The embedding of some models is padded beyond their tokenizer, and what stands there is trained on nothing.
+    model = ScriptedModel([9, 6, 9, 8], [0.9, 0.8, 0.7, 0.6])
+    words = {f"w{number}": number for number in range(9)}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(words, unk_token="w0")))
+    assert model.run(end_of_text=None).sequences[0, 2:].tolist() == [9, 6, 9, 8]
+    answer = model.run(end_of_text=None, tokenizer=tokenizer).sequences[0, 2:]
+    assert answer.max() < len(tokenizer) and answer[[1, 3]].tolist() == [6, 8]
