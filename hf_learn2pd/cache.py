@@ -23,6 +23,7 @@ class _BlockCacheLayer(DynamicLayer):
         super().__init__()
         self.allocated = self.length = 0
         self.index: torch.Tensor | None = None
+        self.rows: torch.Tensor | None = None
         self.whole = True
         self.buffers: list[torch.Tensor] = []
 
@@ -55,7 +56,12 @@ class _BlockCacheLayer(DynamicLayer):
         for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
             buffer.flatten(0, 1).index_copy_(0, index, states.transpose(1, 2).flatten(0, 1))
         # What has just been computed is all that a whole row attends to.
-        return (key_states, value_states) if self.whole else (self.keys, self.values)
+        if self.whole:
+            return key_states, value_states
+        if self.rows is None:
+            return self.keys, self.values
+        rows = self.rows.to(key_states.device)
+        return self.keys[rows], self.values[rows]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return (query_length if self.whole else self.get_seq_length()), 0
@@ -137,17 +143,18 @@ class BlockCache(DynamicCache):
         self.extent = max(self.extent, length)
         self._place(columns, rows, self.extent, whole=True)
 
-    def window(self, columns: torch.Tensor, length: int, beside: int = 0) -> None:
+    def window(self, columns: torch.Tensor, length: int, beside: int = 0, rows: torch.Tensor | None = None) -> None:
         """
-        Makes the next forward pass compute the columns it is given, and attend to all that is stored.
+        Makes the next forward pass compute the columns it is given, and attend to all that is stored of their rows.
 
         Args:
-            columns (`torch.LongTensor` of shape `(rows, width)`):
+            columns (`torch.LongTensor` of shape `(num_rows, width)`):
                 Where each of its positions stands; one that is not from 0 to `length` is computed but not stored.
             length (`int`): Columns that are attended to.
             beside (`int`, *optional*, defaults to 0):
                 More columns, from `extent` on, for what is only tried out. What may attend to what is then for the
                 attention mask to say.
+            rows (`torch.LongTensor` of shape `(num_rows,)`, *optional*): The rows it is given; all when None.
 
         Raises:
             ValueError: If nothing is stored yet, or `length` is more than there is room for.
@@ -156,7 +163,7 @@ class BlockCache(DynamicCache):
             raise ValueError("`refresh` must come before the first `window` (got an empty cache)")
         self._check(length)
         self.extent = max(self.extent, length)
-        self._place(columns, None, self.extent + beside if beside else length, whole=False)
+        self._place(columns, rows, self.extent + beside if beside else length, whole=False)
 
     def _check(self, length: int) -> None:
         if not 0 < length <= self.capacity:
@@ -168,12 +175,12 @@ class BlockCache(DynamicCache):
         if length >= allocated:
             # Half as much again, so that a canvas that comes into sight block by block is seldom copied.
             allocated = length + 1 + (length // 2 if allocated else 0)
-        rows = torch.arange(len(columns), device=columns.device) if rows is None else rows
+        everyone = torch.arange(len(columns), device=columns.device) if rows is None else rows
         stored = (columns + 1).masked_fill((columns < 0) | (columns >= length), 0)
-        index = (rows[:, None] * allocated + stored).flatten()
+        index = (everyone[:, None] * allocated + stored).flatten()
         for layer in self.layers:
             if allocated > layer.allocated:
                 layer.grow(allocated)
-            layer.index, layer.whole, layer.length = index, whole, length
+            layer.index, layer.rows, layer.whole, layer.length = index, rows, whole, length
             if layer.is_initialized:
                 layer.show(length)

@@ -130,10 +130,11 @@ class Reader:
         cache: dict[str, Any] = {"use_cache": False}
         if step.cache is not None and targets is not None:
             cache = {"use_cache": True, self.cache_argument: step.cache}
+            some = None if len(forwarded) == count else forwarded
             if step.whole:
-                step.cache.refresh(targets, step.stored, None if len(forwarded) == count else forwarded)
+                step.cache.refresh(targets, step.stored, some)
             else:
-                step.cache.window(targets, step.stored, step.beside)
+                step.cache.window(targets, step.stored, step.beside, some)
         self.forward_passes.append((step.kind, len(ids) * step.states, ids.shape[1] // step.states, step.cached))
         return self.decoder(
             input_ids=ids, attention_mask=self._attention_mask(visible), position_ids=positions, **cache

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from hf_learn2pd import Learn2PD, UnmaskingFilter
 from hf_learn2pd.filter.features import stack_features
+from hf_learn2pd.unmasking import resolve_strategy
 
 
 @pytest.mark.parametrize("case", golden_cases("units")["filter"]["cases"])
@@ -332,3 +333,15 @@ def test_generate_computes_just_what_the_filter_looks_at(features, monkeypatch):
             if torch.equal(before.rows, after.rows):
                 same = (before.tokens == after.tokens) & torch.equal(before.positions, after.positions)
                 assert torch.equal(after.repeats, torch.where(same, before.repeats, 0) + 1)
+
+
+def test_a_directory_is_read_once_and_again_when_its_files_change(tmp_path):
+    UnmaskingFilter(32, threshold=0.5).save_pretrained(tmp_path / "own")
+    first, second, inside = (
+        resolve_strategy("learn2pd", where).filter
+        for where in (str(tmp_path / "own"), tmp_path / "own", f"{tmp_path}:own")
+    )
+    assert first is second and inside.threshold == 0.5
+    UnmaskingFilter(32, threshold=0.75).save_pretrained(tmp_path / "own")
+    for where in (tmp_path / "own", f"{tmp_path}:own"):
+        assert resolve_strategy("learn2pd", where).filter.threshold == 0.75

@@ -17,6 +17,8 @@ __all__ = ["Windows"]
 # Rows that need a pass over all that is in sight wait for each other until they are one in this many of the batch, or
 # nobody else has anything to do; meanwhile the others go on.
 ROWS_PER_REFRESH = 4
+# A pass over so many columns costs about as much as over a few: less is not worth a pass of its own.
+COLUMNS_PER_PASS = 128
 
 
 @dataclass
@@ -25,7 +27,8 @@ class Windows(PassPolicy):
     Keeps keys and values between passes, and computes a window of columns anew in most of them.
 
     A row is *fresh* when it needs a pass over all that is in sight. What is stored outside of the window is as old as
-    the row's last such pass, so decoding is an approximation.
+    the row's last such pass, so decoding is an approximation. Rows that need more than a block and rows that do not go
+    in turn, where filling the narrow ones up would cost more than another pass; whoever waits does not compute.
 
     Args:
         refresh_every (`int`, *optional*):
@@ -47,7 +50,9 @@ class Windows(PassPolicy):
     longest: int = field(init=False, repr=False, compare=False)
     shortest: int = field(init=False, repr=False, compare=False)
     fresh_count: int = field(init=False, repr=False, compare=False)
+    wide_count: int = field(init=False, repr=False, compare=False)
     width: int = field(init=False, repr=False, compare=False)
+    narrow_width: int = field(init=False, repr=False, compare=False)
     first_computed: int = field(init=False, repr=False, compare=False)
     stored: int = field(init=False, repr=False, compare=False)
     alike: bool = field(init=False, repr=False, compare=False)
@@ -79,12 +84,22 @@ class Windows(PassPolicy):
         return self.stored
 
     def plan(self, canvas: Canvas) -> ForwardPass:
-        fresh = self.fresh(canvas)
-        order = fresh.long().argsort(descending=True, stable=True)
-        turn, others = order.tensor_split((self.fresh_count,))
+        # 0 where everything is computed, 1 where more than a block is, 2 for the others.
+        turn = (2 - self._wide(canvas).long()).masked_fill(self.fresh(canvas), 0)
+        order = turn.argsort(stable=True)
+        fresh, wide, narrow = order.tensor_split((self.fresh_count, self.fresh_count + self.wide_count))
         if self.fresh_count * ROWS_PER_REFRESH >= len(canvas):
-            return self._refresh(canvas, turn)
-        return self._window(canvas, others, fresh)
+            return self._refresh(canvas, fresh)
+        if len(narrow) * (self.width - self.narrow_width) <= COLUMNS_PER_PASS:
+            rows = order[self.fresh_count :].sort().values
+            return self._window(canvas, rows, self.width)
+        if self.wide_count >= len(narrow):
+            return self._window(canvas, wide, self.width)
+        return self._window(canvas, narrow, self.narrow_width)
+
+    def _wide(self, canvas: Canvas) -> torch.Tensor:
+        """`torch.BoolTensor` of shape `(rows,)`: rows of which a window holds more than the block."""
+        return self.window(canvas).lengths > canvas.block_length + self.setting.logits_shift
 
     def _refresh(self, canvas: Canvas, rows: torch.Tensor) -> ForwardPass:
         canvas.rows.sight = canvas.rows.sight.index_copy(0, rows, canvas.rows.end[rows])
@@ -93,24 +108,23 @@ class Windows(PassPolicy):
         targets = self._slots(canvas, step.columns, rows, step.targets < 0)
         return replace(step, cache=self.cache, targets=targets, stored=self.longest + self.first_slot)
 
-    def _window(self, canvas: Canvas, rows: torch.Tensor, waits: torch.Tensor) -> ForwardPass:
-        spans = self.window(canvas)
-        columns, valid = spans.columns(self.width)
-        nowhere = ~valid | waits[:, None]
+    def _window(self, canvas: Canvas, rows: torch.Tensor, width: int) -> ForwardPass:
+        spans = self.window(canvas).select(rows)
+        columns, valid = spans.columns(width)
         columns = columns.clamp(min=0, max=canvas.limit - 1)
-        everyone = torch.arange(len(canvas), device=rows.device)
-        at = canvas.columns - self.setting.logits_shift - spans.first[:, None]
+        visible = self._stored(canvas)
+        at = canvas.columns[rows] - self.setting.logits_shift - spans.first[:, None]
         return ForwardPass(
             kind=self.kind,
-            ids=canvas.rows.tokens.gather(1, columns),
+            ids=canvas.rows.tokens[rows[:, None], columns],
             columns=columns,
-            forwarded=everyone,
+            forwarded=rows,
             rows=rows,
-            places=rows,
-            at=at[rows].clamp(min=0, max=self.width - 1),
-            visible=self._stored(canvas),
+            places=torch.arange(len(rows), device=rows.device),
+            at=at.clamp(min=0, max=width - 1),
+            visible=None if visible is None else visible[rows],
             cache=self.cache,
-            targets=self._slots(canvas, columns, everyone, nowhere),
+            targets=self._slots(canvas, columns, rows, ~valid),
             stored=self.stored + self.first_slot,
             whole=False,
             cached=self.cached,
@@ -138,20 +152,23 @@ class Windows(PassPolicy):
         return visible
 
     def measure(self, canvas: Canvas, finished: torch.Tensor) -> torch.Tensor:
-        fresh, state, reach = self.fresh(canvas), canvas.rows, canvas.reach
-        away = finished | fresh
-        width = self.window(canvas).lengths.masked_fill(away, 0).amax(dim=0, keepdim=True)
-        first = state.block_start.masked_fill(finished, canvas.limit).amin(dim=0, keepdim=True)
-        most = reach.masked_fill(finished, 0).amax(dim=0, keepdim=True)
-        least = reach.masked_fill(finished, canvas.limit).amin(dim=0, keepdim=True)
-        tails = (finished | (state.sight > reach)).all(dim=0, keepdim=True).long()
-        waiting = (fresh & ~finished).sum(dim=0, keepdim=True)
-        return torch.cat((extent(canvas, finished), waiting, width, first, most, least, tails))
+        fresh, wide, state, reach = self.fresh(canvas), self._wide(canvas), canvas.rows, canvas.reach
+        lengths = self.window(canvas).lengths.masked_fill(finished | fresh, 0)
+        numbers = (
+            (fresh & ~finished).sum(dim=0),
+            (wide & ~fresh & ~finished).sum(dim=0),
+            lengths.amax(dim=0),
+            lengths.masked_fill(wide, 0).amax(dim=0),
+            state.block_start.masked_fill(finished, canvas.limit).amin(dim=0),
+            reach.masked_fill(finished, 0).amax(dim=0),
+            reach.masked_fill(finished, canvas.limit).amin(dim=0),
+            (finished | (state.sight > reach)).all(dim=0).long(),
+        )
+        return torch.cat((extent(canvas, finished), torch.stack(numbers)))
 
     def update(self, numbers: Sequence[int], kept: torch.Tensor | None) -> None:
-        self.longest, self.shortest, self.fresh_count, self.width, self.first_computed, self.stored, least, tails = (
-            numbers
-        )
+        self.longest, self.shortest, self.fresh_count, self.wide_count, *others = numbers
+        self.width, self.narrow_width, self.first_computed, self.stored, least, tails = others
         # All rows see all that is stored.
         self.alike = least == self.stored and (self.first_slot == 0 or bool(tails))
         if kept is not None:

@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 import functools
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -80,8 +81,7 @@ def resolve_strategy(
         return Oracle(reference_ids)
     if strategy is Learn2PD:
         if isinstance(unmasking_filter, str | os.PathLike):
-            load = UnmaskingFilter.load if os.path.exists(str(unmasking_filter).partition(":")[0]) else _load_from_hub
-            unmasking_filter = load(str(unmasking_filter))
+            unmasking_filter = _load(str(unmasking_filter), _stamp(unmasking_filter))
         threshold = options.get("threshold") if filter_threshold is None else filter_threshold
         return Learn2PD(unmasking_filter, threshold)  # type: ignore[arg-type]
     return strategy(**options)
@@ -133,6 +133,15 @@ def _parse(name: str, decoding: Any) -> tuple[type[UnmaskingStrategy], dict[str,
 
 
 @functools.lru_cache(maxsize=4)
-def _load_from_hub(source: str) -> UnmaskingFilter:
-    # The Hub would otherwise be asked for news in every call.
+def _load(source: str, stamp: tuple[tuple[str, int, int], ...]) -> UnmaskingFilter:
+    # Building it takes longer than a forward pass of a small model, and the Hub would be asked for news in every call.
     return UnmaskingFilter.load(source)
+
+
+def _stamp(source: str | os.PathLike[str]) -> tuple[tuple[str, int, int], ...]:
+    """Changes with the files of a filter in a directory; empty for one on the Hub."""
+    folder = Path(str(source).replace(":", os.sep, 1))
+    if not folder.is_dir():
+        folder = Path(source)
+    files = sorted(file for file in folder.iterdir() if file.is_file()) if folder.is_dir() else []
+    return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
