@@ -21,11 +21,12 @@ class _BlockCacheLayer(DynamicLayer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.allocated = self.length = 0
+        self.allocated = self.length = self.shown = 0
         self.index: torch.Tensor | None = None
         self.rows: torch.Tensor | None = None
         self.whole = True
         self.buffers: list[torch.Tensor] = []
+        self.flat: list[torch.Tensor] = []
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
@@ -35,10 +36,12 @@ class _BlockCacheLayer(DynamicLayer):
             states.new_zeros((len(states), self.allocated, states.shape[1], states.shape[3]))
             for states in (key_states, value_states)
         ]
+        self.flat = [buffer.flatten(0, 1) for buffer in self.buffers]
         self.is_initialized = True
         self.show(0)
 
     def show(self, length: int) -> None:
+        self.shown = length
         self.keys, self.values = (buffer[:, 1 : length + 1].transpose(1, 2) for buffer in self.buffers)
 
     def grow(self, allocated: int) -> None:
@@ -53,21 +56,21 @@ class _BlockCacheLayer(DynamicLayer):
             self.show(self.length)
         assert self.index is not None
         index = self.index.to(key_states.device)
-        for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
-            buffer.flatten(0, 1).index_copy_(0, index, states.transpose(1, 2).flatten(0, 1))
+        for buffer, states in zip(self.flat, (key_states, value_states), strict=True):
+            buffer.index_copy_(0, index, states.transpose(1, 2).flatten(0, 1))
         # What has just been computed is all that a whole row attends to.
         if self.whole:
             return key_states, value_states
         if self.rows is None:
             return self.keys, self.values
         rows = self.rows.to(key_states.device)
-        return self.keys[rows], self.values[rows]
+        return self.keys.index_select(0, rows), self.values.index_select(0, rows)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return (query_length if self.whole else self.get_seq_length()), 0
 
     def reset(self) -> None:
-        self.buffers, self.index = [], None
+        self.buffers, self.flat, self.index = [], [], None
         # Some versions of transformers would only write zeros into what is there.
         self.is_initialized = False
         super().reset()
@@ -76,7 +79,8 @@ class _BlockCacheLayer(DynamicLayer):
         self._change(lambda buffer: buffer.index_select(0, beam_idx.to(buffer.device)))
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        self._change(lambda buffer: buffer[indices])
+        # Copies whole rows, which indexing would do number by number.
+        self._change(lambda buffer: buffer.index_select(0, indices.to(buffer.device)))
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         self._change(lambda buffer: buffer.repeat_interleave(repeats, dim=0))
@@ -85,6 +89,7 @@ class _BlockCacheLayer(DynamicLayer):
         if self.is_initialized:
             length = self.get_seq_length()
             self.buffers = [change(buffer) for buffer in self.buffers]
+            self.flat = [buffer.flatten(0, 1) for buffer in self.buffers]
             self.show(length)
 
 
@@ -182,5 +187,5 @@ class BlockCache(DynamicCache):
             if allocated > layer.allocated:
                 layer.grow(allocated)
             layer.index, layer.rows, layer.whole, layer.length = index, rows, whole, length
-            if layer.is_initialized:
+            if layer.is_initialized and layer.shown != length:
                 layer.show(length)

@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """The canvas: token ids of a batch while it is being denoised, with a block, an end and counts for every row."""
 
+from functools import cached_property
+
 import torch
 
 from .rows import Rows
@@ -113,27 +115,32 @@ class Canvas:
     def __len__(self) -> int:
         return len(self.rows.batch)
 
-    @property
+    def _changed(self, *names: str) -> None:
+        """Forgets what has been computed from tokens and blocks that are no more."""
+        for name in names or ("columns", "in_block", "block", "masked", "block_done", "reach"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
     def columns(self) -> torch.Tensor:
         """`torch.LongTensor` of shape `(rows, block_length)`: where each row's block stands."""
         return self.rows.block_start[:, None] + self._window
 
-    @property
+    @cached_property
     def in_block(self) -> torch.Tensor:
         """`torch.BoolTensor` of shape `(rows, block_length)`: columns that belong to each row's block."""
         return self._window < (self.rows.block_end - self.rows.block_start)[:, None]
 
-    @property
+    @cached_property
     def block(self) -> torch.Tensor:
         """`torch.LongTensor` of shape `(rows, block_length)`: tokens of each row's block."""
         return self.rows.tokens.gather(1, self.columns)
 
-    @property
+    @cached_property
     def masked(self) -> torch.Tensor:
         """`torch.BoolTensor` of shape `(rows, block_length)`: what is to be unmasked in each row's block."""
         return (self.block == self.mask_token_id) & self.in_block
 
-    @property
+    @cached_property
     def reach(self) -> torch.Tensor:
         """`torch.LongTensor` of shape `(rows,)`: the column behind the block and the suffix in sight."""
         if self.suffix_length is None:
@@ -174,6 +181,12 @@ class Canvas:
         places = (rows[:, None], state.block_start[rows, None] + self._window)
         state.tokens[places] = torch.where(chosen, tokens, state.tokens[places])
         state.steps[places] = torch.where(chosen, state.passes[rows, None], state.steps[places])
+        self._changed("block", "masked", "block_done")
+
+    def see(self, sight: torch.Tensor) -> None:
+        """Sets the column behind the last one that is attended to, of every row."""
+        self.rows.sight = sight
+        self._changed("reach")
 
     def cut(self, rows: torch.Tensor, end: torch.Tensor) -> None:
         """
@@ -186,8 +199,9 @@ class Canvas:
         state = self.rows
         state.end = state.end.index_copy(0, rows, torch.minimum(state.end[rows], end))
         state.block_end = torch.minimum(state.block_end, state.end)
+        self._changed()
 
-    @property
+    @cached_property
     def block_done(self) -> torch.Tensor:
         """`torch.BoolTensor` of shape `(rows,)`: rows whose block has no mask left."""
         return ~self.masked.any(dim=-1)
@@ -219,6 +233,7 @@ class Canvas:
         before = (state.block_start - self.prompt_length) * self.scheduled_steps // self.max_new_tokens
         within = (uncut - self.prompt_length) * self.scheduled_steps // self.max_new_tokens - before
         state.steps_of_block = torch.where(changed, within.clamp(min=1), state.steps_of_block)
+        self._changed()
 
     def leave(self, finished: torch.Tensor, text_end: torch.Tensor, leaving: int) -> torch.Tensor | None:
         """
@@ -243,4 +258,5 @@ class Canvas:
         self.ends[rows.batch] = end
         self.nfe[rows.batch] = rows.passes
         self.rows = self.rows.select(kept)
+        self._changed()
         return kept

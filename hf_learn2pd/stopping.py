@@ -122,7 +122,7 @@ class Stop:
         columns = canvas.columns[prediction.of_canvas]
         canvas.cut(prediction.of_canvas, self.end_of_text.cut_at(prediction, columns, trusted))
         if mode == "cut" or not self.keeps_suffix:
-            canvas.rows.sight = canvas.rows.end
+            canvas.see(canvas.rows.end)
 
     def __call__(self, canvas: Canvas) -> tuple[torch.Tensor, torch.Tensor]:
         """

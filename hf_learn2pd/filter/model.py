@@ -173,8 +173,8 @@ class UnmaskingFilter(
             if not weight.is_floating_point():
                 raise ValueError(f"`{name}` of the filter must be of a floating point type (got {weight.dtype})")
         # One answer for all of them: a filter on an accelerator is waited for once.
-        finite = torch.stack([weight.isfinite().all() for weight in weights.values()]).tolist()
-        if broken := [name for name, whole in zip(weights, finite, strict=True) if not whole]:
+        if not nn.utils.get_total_norm(list(weights.values()), norm_type=math.inf).isfinite():
+            broken = [name for name, weight in weights.items() if not weight.isfinite().all()]
             raise ValueError(f"The weights of the filter must be finite (got nan or inf in {', '.join(broken)})")
 
     @classmethod

@@ -43,10 +43,13 @@ class Windows(PassPolicy):
     stores = True
     kind: ClassVar[str] = "window"
 
-    # Of a call: where the first column is stored, and the numbers that were measured.
+    # Of a call: where the first column is stored; by row, its window and its turn, 0 where everything is computed, 1
+    # where more than a block is, else 2; the numbers that were measured.
     setting: Setting = field(init=False, repr=False, compare=False)
     cache: BlockCache = field(init=False, repr=False, compare=False)
     first_slot: int = field(init=False, repr=False, compare=False)
+    spans: Spans = field(init=False, repr=False, compare=False)
+    turn: torch.Tensor = field(init=False, repr=False, compare=False)
     longest: int = field(init=False, repr=False, compare=False)
     shortest: int = field(init=False, repr=False, compare=False)
     fresh_count: int = field(init=False, repr=False, compare=False)
@@ -84,9 +87,7 @@ class Windows(PassPolicy):
         return self.stored
 
     def plan(self, canvas: Canvas) -> ForwardPass:
-        # 0 where everything is computed, 1 where more than a block is, 2 for the others.
-        turn = (2 - self._wide(canvas).long()).masked_fill(self.fresh(canvas), 0)
-        order = turn.argsort(stable=True)
+        order = self.turn.argsort(stable=True)
         fresh, wide, narrow = order.tensor_split((self.fresh_count, self.fresh_count + self.wide_count))
         if self.fresh_count * ROWS_PER_REFRESH >= len(canvas):
             return self._refresh(canvas, fresh)
@@ -97,19 +98,15 @@ class Windows(PassPolicy):
             return self._window(canvas, wide, self.width)
         return self._window(canvas, narrow, self.narrow_width)
 
-    def _wide(self, canvas: Canvas) -> torch.Tensor:
-        """`torch.BoolTensor` of shape `(rows,)`: rows of which a window holds more than the block."""
-        return self.window(canvas).lengths > canvas.block_length + self.setting.logits_shift
-
     def _refresh(self, canvas: Canvas, rows: torch.Tensor) -> ForwardPass:
-        canvas.rows.sight = canvas.rows.sight.index_copy(0, rows, canvas.rows.end[rows])
+        canvas.see(canvas.rows.sight.index_copy(0, rows, canvas.rows.end[rows]))
         step = whole(canvas, rows, self.setting.logits_shift, self.longest, self.shortest)
         assert step.targets is not None
         targets = self._slots(canvas, step.columns, rows, step.targets < 0)
         return replace(step, cache=self.cache, targets=targets, stored=self.longest + self.first_slot)
 
     def _window(self, canvas: Canvas, rows: torch.Tensor, width: int) -> ForwardPass:
-        spans = self.window(canvas).select(rows)
+        spans = self.spans.select(rows)
         columns, valid = spans.columns(width)
         columns = columns.clamp(min=0, max=canvas.limit - 1)
         visible = self._stored(canvas)
@@ -152,8 +149,12 @@ class Windows(PassPolicy):
         return visible
 
     def measure(self, canvas: Canvas, finished: torch.Tensor) -> torch.Tensor:
-        fresh, wide, state, reach = self.fresh(canvas), self._wide(canvas), canvas.rows, canvas.reach
-        lengths = self.window(canvas).lengths.masked_fill(finished | fresh, 0)
+        fresh, state, reach = self.fresh(canvas), canvas.rows, canvas.reach
+        self.spans = self.window(canvas)
+        lengths = self.spans.lengths
+        wide = lengths > canvas.block_length + self.setting.logits_shift
+        self.turn = (2 - wide.long()).masked_fill(fresh, 0)
+        lengths = lengths.masked_fill(finished | fresh, 0)
         numbers = (
             (fresh & ~finished).sum(dim=0),
             (wide & ~fresh & ~finished).sum(dim=0),
@@ -172,5 +173,6 @@ class Windows(PassPolicy):
         # All rows see all that is stored.
         self.alike = least == self.stored and (self.first_slot == 0 or bool(tails))
         if kept is not None:
+            self.spans, self.turn = self.spans.select(kept), self.turn[kept]
             rows, copies = self.cache.batch_size // self.setting.copies, range(self.setting.copies)
             self.cache.batch_select_indices(torch.cat([kept + copy * rows for copy in copies]))
