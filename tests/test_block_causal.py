@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.generation.streamers import BaseStreamer
 
-from hf_learn2pd import AdaBlock, BlockCausal, LowConfidence, Threshold
+from hf_learn2pd import AdaBlock, BlockCausal, Klass, LowConfidence, Stable, Threshold
 from hf_learn2pd.models import (
     Llada2MoeConfig,
     Llada2MoeForMaskedDiffusion,
@@ -180,6 +180,14 @@ def test_no_strategy_lets_a_row_depend_on_batch_mates_or_the_cache(strategy):
         _, alone = run([prompt])
         assert together.sequences[row, width - len(prompt) :].equal(alone.sequences[0])
         assert together.nfe[row] == alone.nfe[0] <= 18
+
+
+@pytest.mark.parametrize("strategy", [Klass(0.1, 1.0), Stable(Threshold(0.6), 0.05)], ids=repr)
+def test_what_compares_across_blocks_knows_nothing_of_what_batch_mates_have_in_sight(strategy):
+    options = {"max_new_tokens": 18, "decoding": strategy, "block_length": BLOCK}
+    _, together = generate(SEVERAL, **options)
+    _, uncached = generate(SEVERAL, block_cache=BlockCausal(reuse=False), **options)
+    assert together.sequences.equal(uncached.sequences) and together.nfe.equal(uncached.nfe)
 
 
 def ending():
