@@ -6,36 +6,51 @@ import functools
 
 import pytest
 import torch
-from conftest import STRATEGIES
+from conftest import STRATEGIES, golden_filter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.generation.streamers import BaseStreamer
 
-from hf_learn2pd import AdaBlock, BlockCausal, Threshold
-from hf_learn2pd.models import SdarConfig, SdarForMaskedDiffusion
+from hf_learn2pd import AdaBlock, BlockCausal, Klass, LowConfidence, Stable, Threshold
+from hf_learn2pd.models import (
+    Llada2MoeConfig,
+    Llada2MoeForMaskedDiffusion,
+    SdarConfig,
+    SdarForMaskedDiffusion,
+    SdarMoeConfig,
+    SdarMoeForMaskedDiffusion,
+)
 
 MASK, EOT, VOCAB, BLOCK = 127, 126, 128, 4
+SIZES = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.5,
+    "mask_token_id": MASK,
+    "eos_token_id": EOT,
+    "pad_token_id": EOT,
+    "max_position_embeddings": 512,
+}
+EXPERTS = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+FAMILIES = {
+    "sdar": (SdarForMaskedDiffusion, SdarConfig(**SIZES, head_dim=8, block_length=BLOCK)),
+    "sdar_moe": (SdarMoeForMaskedDiffusion, SdarMoeConfig(**SIZES, **EXPERTS, head_dim=8, block_length=BLOCK)),
+    "llada2_moe": (
+        Llada2MoeForMaskedDiffusion,
+        Llada2MoeConfig(**SIZES, **EXPERTS, first_k_dense_replace=1, n_group=3, topk_group=2, block_length=BLOCK),
+    ),
+}
 
 
 @functools.cache
-def sdar():
-    torch.manual_seed(0)
-    config = SdarConfig(
-        vocab_size=VOCAB,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        initializer_range=0.5,
-        mask_token_id=MASK,
-        eos_token_id=EOT,
-        pad_token_id=EOT,
-        block_length=BLOCK,
-        max_position_embeddings=512,
-    )
-    return SdarForMaskedDiffusion(config).eval()
+def tiny(family, seed=0):
+    torch.manual_seed(seed)
+    model_class, config = FAMILIES[family]
+    return model_class(config).eval()
 
 
 @torch.no_grad()
@@ -60,12 +75,12 @@ def naive(model, prompt, max_new_tokens, block_length, threshold):
     return canvas.tolist(), passes
 
 
-def generate(prompts, **options):
+def generate(prompts, family="sdar", seed=0, **options):
     width = max(map(len, prompts))
     ids = torch.tensor([[EOT] * (width - len(prompt)) + prompt for prompt in prompts])
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     options = {"end_of_text": None, "block_length": BLOCK, "return_dict_in_generate": True} | options
-    return width, sdar().generate(ids, attention_mask=mask, **options)
+    return width, tiny(family, seed).generate(ids, attention_mask=mask, **options)
 
 
 PROMPTS = st.lists(st.lists(st.integers(0, 125), min_size=1, max_size=11), min_size=1, max_size=4)
@@ -76,7 +91,7 @@ PROMPTS = st.lists(st.lists(st.integers(0, 125), min_size=1, max_size=11), min_s
 def test_batches_equal_a_loop_with_the_mask_written_out(prompts, length, block_length, threshold):
     width, output = generate(prompts, max_new_tokens=length, block_length=block_length, decoding=Threshold(threshold))
     for row, prompt in enumerate(prompts):
-        expected, passes = naive(sdar(), prompt, length, block_length, threshold)
+        expected, passes = naive(tiny("sdar"), prompt, length, block_length, threshold)
         assert output.sequences[row, width - len(prompt) :].tolist() == expected
         assert output.nfe[row] == passes
 
@@ -88,7 +103,7 @@ def test_finished_blocks_are_stored_with_the_first_pass_of_the_next():
 
 
 def test_default_block_is_the_one_that_the_model_was_trained_with():
-    model, ids = copy.deepcopy(sdar()), torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8]])
+    model, ids = copy.deepcopy(tiny("sdar")), torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8]])
     options = {"decoding": Threshold(0.0), "max_new_tokens": 16, "return_dict_in_generate": True, "end_of_text": None}
 
     def widths(**given):
@@ -110,10 +125,42 @@ def test_blocks_of_a_schedule_are_refused():
             generate([[1, 2]], max_new_tokens=8, block_schedule=schedule)
 
 
-def test_drafts_are_refused():
-    for options in ({"verify": True}, {"decoding": "pearl"}):
-        with pytest.raises(ValueError, match="`verify` must be False for a block-causal model"):
-            generate([[1, 2]], max_new_tokens=8, **options)
+def test_states_that_stand_side_by_side_by_hand():
+    """One token per step is one state; whoever drafts everything has three more in the second pass of a block."""
+    options = {"max_new_tokens": 8, "decoding": "low_confidence", "max_draft_length": 4}
+    _, stock = generate([[1, 2, 3, 4]], **options)
+    _, drafted = generate([[1, 2, 3, 4]], verify=True, **options)
+    assert stock.nfe.tolist() == [8] and drafted.sequences.equal(stock.sequences)
+    # The first pass attends to nothing stored; a block that begins has nothing to draft from.
+    begins = [passed for passed in drafted.forward_passes if passed[1] == 1 and passed[2] == 8]
+    assert begins == [("block", 1, 8, 0), ("block", 1, 8, 4)]
+    assert drafted.forward_passes[:2] == [("block", 1, 8, 0), ("block", 3, 4, 4)]
+
+
+DRAFTERS = st.sampled_from([LowConfidence(), Threshold(0.2), "learn2pd"])
+EXTRAS = st.sampled_from(
+    [
+        {},
+        {"steps": 9},
+        {"cfg_scale": 0.5},
+        {"block_cache": BlockCausal(reuse=False)},
+        {"end_of_text": "accepted", "eos_token_id": [3, 40, 77]},
+    ]
+)
+LENGTHS = st.fixed_dictionaries({"max_new_tokens": st.integers(1, 21), "block_length": st.sampled_from([3, 4, 8])})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(deadline=None, max_examples=15, derandomize=True)
+@given(PROMPTS, DRAFTERS, LENGTHS, EXTRAS, st.integers(1, 9), st.integers(0, 3))
+def test_verified_text_is_that_of_the_stock_loop(family, prompts, drafter, lengths, extra, draft_length, seed):
+    options = {"family": family, "seed": seed} | lengths | extra
+    _, stock = generate(prompts, decoding="low_confidence", **options)
+    if drafter == "learn2pd":
+        options |= {"unmasking_filter": golden_filter(), "filter_threshold": 0.3}
+    _, drafted = generate(prompts, decoding=drafter, verify=True, max_draft_length=draft_length, **options)
+    assert drafted.sequences.equal(stock.sequences)
+    assert (drafted.nfe <= stock.nfe).all() and (drafted.acceptance_length >= 1).all()
 
 
 SEVERAL = [[3, 1, 4, 1, 5, 9, 2, 6, 5], [2, 7], [1, 8, 2, 8, 1], [6, 6, 2, 6]]
@@ -133,6 +180,14 @@ def test_no_strategy_lets_a_row_depend_on_batch_mates_or_the_cache(strategy):
         _, alone = run([prompt])
         assert together.sequences[row, width - len(prompt) :].equal(alone.sequences[0])
         assert together.nfe[row] == alone.nfe[0] <= 18
+
+
+@pytest.mark.parametrize("strategy", [Klass(0.1, 1.0), Stable(Threshold(0.6), 0.05)], ids=repr)
+def test_what_compares_across_blocks_knows_nothing_of_what_batch_mates_have_in_sight(strategy):
+    options = {"max_new_tokens": 18, "decoding": strategy, "block_length": BLOCK}
+    _, together = generate(SEVERAL, **options)
+    _, uncached = generate(SEVERAL, block_cache=BlockCausal(reuse=False), **options)
+    assert together.sequences.equal(uncached.sequences) and together.nfe.equal(uncached.nfe)
 
 
 def ending():

@@ -238,7 +238,7 @@ def naive(weights, config, prompt, length, block_length):
     return canvas
 
 
-@settings(max_examples=8)
+@settings(deadline=None, max_examples=8)
 @given(st.lists(st.integers(0, 57), min_size=1, max_size=6), st.integers(1, 14), st.integers(1, 8))
 def test_the_stock_loop_is_that_of_the_definition(family, prompt, length, block_length):
     directory, config, weights = family

@@ -14,12 +14,12 @@ from transformers import (
     Qwen2Tokenizer,
 )
 
-from .masked_diffusion import MaskedDiffusionMixin, make_bidirectional
+from .masked_diffusion import BidirectionalConfigMixin, BidirectionalMixin, MaskedDiffusionMixin
 
 __all__ = ["DreamConfig", "DreamForMaskedDiffusion", "DreamModel", "DreamTokenizer"]
 
 
-class DreamConfig(Qwen2Config):
+class DreamConfig(BidirectionalConfigMixin, Qwen2Config):
     r"""
     Configuration of a Dream model; field names are those of the official checkpoints, `Dream-org/Dream-v0-Instruct-7B`.
 
@@ -36,26 +36,16 @@ class DreamConfig(Qwen2Config):
     """
 
     model_type = "Dream"
-    # Read by transformers' `create_causal_mask`, which then builds a bidirectional mask.
-    is_causal = False
-
     pad_token_id: int | None = 151643
     eos_token_id: int | list[int] | None = 151643
     mask_token_id: int | None = 151666
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        if self.use_sliding_window:
-            raise ValueError("`use_sliding_window` must be False for a Dream model here (got True)")
-        super().__post_init__(**kwargs)
-        # Official files say True, but what grows token by token is wrong for a model that looks ahead.
-        self.use_cache = False
 
 
 class DreamTokenizer(Qwen2Tokenizer):
     """Qwen2's tokenizer, under the name that official tokenizer files ask for."""
 
 
-class DreamModel(Qwen2Model):
+class DreamModel(BidirectionalMixin, Qwen2Model):
     r"""
     Dream without its LM head.
 
@@ -65,10 +55,6 @@ class DreamModel(Qwen2Model):
 
     config_class = DreamConfig
     config: DreamConfig
-
-    def __init__(self, config: DreamConfig):
-        super().__init__(config)
-        make_bidirectional(self)
 
 
 class DreamForMaskedDiffusion(MaskedDiffusionMixin, Qwen2ForCausalLM):  # type: ignore[misc]

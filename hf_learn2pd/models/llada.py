@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from ..compatibility import WeightRenaming, register_checkpoint_conversion_mapping
-from .masked_diffusion import MaskedDiffusionMixin, make_bidirectional
+from .masked_diffusion import BidirectionalMixin, MaskedDiffusionMixin
 
 __all__ = ["LladaConfig", "LladaForMaskedDiffusion", "LladaModel"]
 
@@ -179,7 +179,7 @@ class LladaConfig(LlamaConfig):
         return {**output, **_ARCHITECTURE, "embedding_size": self.vocab_size}
 
 
-class LladaModel(LlamaModel):
+class LladaModel(BidirectionalMixin, LlamaModel):
     r"""
     LLaDA without its LM head, loaded from and saved to the official checkpoint layout.
 
@@ -189,10 +189,6 @@ class LladaModel(LlamaModel):
 
     config_class = LladaConfig
     config: LladaConfig
-
-    def __init__(self, config: LladaConfig):
-        super().__init__(config)
-        make_bidirectional(self)
 
 
 class LladaForMaskedDiffusion(MaskedDiffusionMixin, LlamaForCausalLM):  # type: ignore[misc]

@@ -19,7 +19,7 @@ from ..compatibility import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
 )
-from .masked_diffusion import MaskedDiffusionMixin, make_bidirectional, write_rope
+from .masked_diffusion import BidirectionalMixin, MaskedDiffusionMixin, write_rope
 
 __all__ = ["Llada2MoeConfig", "Llada2MoeForMaskedDiffusion", "Llada2MoeModel"]
 
@@ -122,7 +122,7 @@ class Llada2MoeConfig(Glm4MoeConfig):
         return {**write_rope(output), **_ARCHITECTURE}
 
 
-class Llada2MoeModel(Glm4MoeModel):
+class Llada2MoeModel(BidirectionalMixin, Glm4MoeModel):
     r"""
     LLaDA2 without its LM head.
 
@@ -134,10 +134,6 @@ class Llada2MoeModel(Glm4MoeModel):
     config: Llada2MoeConfig
     # GLM-4's checkpoints have layers that its models leave out; here a layer too many is an error.
     _keys_to_ignore_on_load_unexpected: Any = None
-
-    def __init__(self, config: Llada2MoeConfig):
-        super().__init__(config)
-        make_bidirectional(self)
 
 
 class Llada2MoeForMaskedDiffusion(MaskedDiffusionMixin, Glm4MoeForCausalLM):  # type: ignore[misc]

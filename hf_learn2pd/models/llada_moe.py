@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from ..compatibility import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
-from .masked_diffusion import MaskedDiffusionMixin, make_bidirectional
+from .masked_diffusion import BidirectionalMixin, MaskedDiffusionMixin
 
 __all__ = ["LladaMoeConfig", "LladaMoeForMaskedDiffusion", "LladaMoeModel"]
 
@@ -114,7 +114,7 @@ class LladaMoeConfig(Qwen3MoeConfig):
         return {**output, **_ARCHITECTURE}
 
 
-class LladaMoeModel(Qwen3MoeModel):
+class LladaMoeModel(BidirectionalMixin, Qwen3MoeModel):
     r"""
     LLaDA-MoE without its LM head.
 
@@ -124,10 +124,6 @@ class LladaMoeModel(Qwen3MoeModel):
 
     config_class = LladaMoeConfig
     config: LladaMoeConfig
-
-    def __init__(self, config: LladaMoeConfig):
-        super().__init__(config)
-        make_bidirectional(self)
 
 
 class LladaMoeForMaskedDiffusion(MaskedDiffusionMixin, Qwen3MoeForCausalLM):  # type: ignore[misc]

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
-"""What all families share: no causality, the loss of masked diffusion, and a filter that is saved with its model."""
+"""What families share: no causality, the loss of masked diffusion, and a filter that is saved with its model."""
 
 import copy
 import os
@@ -15,7 +15,14 @@ from torch.nn import functional
 from ..filter.hub import find_filter
 from ..generation import DiffusionGenerationMixin
 
-__all__ = ["MaskedDiffusionMixin", "make_bidirectional", "masked_diffusion_loss", "write_rope"]
+__all__ = [
+    "BidirectionalConfigMixin",
+    "BidirectionalMixin",
+    "MaskedDiffusionMixin",
+    "make_bidirectional",
+    "masked_diffusion_loss",
+    "write_rope",
+]
 
 FILTER_FOLDER = "unmasking_filter"
 
@@ -35,6 +42,35 @@ def make_bidirectional(decoder: Any) -> None:
         # Padding and end-of-text are one token here, which is read and learned; transformers has zeroed its row.
         nn.init.normal_(embedding.weight.data[embedding.padding_idx], std=decoder.config.initializer_range)
     decoder.padding_idx = embedding.padding_idx = None
+
+
+class BidirectionalConfigMixin:
+    """
+    Takes causality and sliding windows out of a configuration of transformers, given as the next base class.
+
+    Raises:
+        ValueError: If a sliding window is asked for.
+    """
+
+    # Read by transformers' `create_causal_mask`, which then builds a bidirectional mask.
+    is_causal = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        config: Any = self
+        if config.use_sliding_window:
+            raise ValueError(f"`use_sliding_window` must be False for a {config.model_type} model here (got True)")
+        parent: Any = super()
+        parent.__post_init__(**kwargs)
+        # Official files say True, but what grows token by token is wrong for a model that looks ahead.
+        config.use_cache = False
+
+
+class BidirectionalMixin:
+    """Takes causality out of a headless model of transformers, given as the next base class."""
+
+    def __init__(self, config: Any):
+        super().__init__(config)  # type: ignore[call-arg]
+        make_bidirectional(self)
 
 
 def write_rope(output: dict[str, Any]) -> dict[str, Any]:

@@ -1,16 +1,27 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """SDAR on transformers' Qwen3 classes: a block sees what is before it and itself."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM, Qwen3Model
 
-from .masked_diffusion import MaskedDiffusionMixin, make_bidirectional, write_rope
+from .masked_diffusion import BidirectionalConfigMixin, BidirectionalMixin, MaskedDiffusionMixin, write_rope
 
-__all__ = ["SdarConfig", "SdarForMaskedDiffusion", "SdarModel"]
+__all__ = ["SdarConfig", "SdarFields", "SdarForMaskedDiffusion", "SdarModel"]
 
 
-class SdarConfig(Qwen3Config):
+@dataclass(kw_only=True)
+class SdarFields(BidirectionalConfigMixin):
+    """What configurations with and without experts add to those of Qwen3, given as the next base class."""
+
+    pad_token_id: int | None = 151643
+    eos_token_id: int | list[int] | None = 151643
+    mask_token_id: int | None = 151669
+    block_length: int = 4
+
+
+class SdarConfig(SdarFields, Qwen3Config):
     r"""
     Configuration of a SDAR model; field names are those of the official checkpoints, `JetLM/SDAR-8B-Chat`.
 
@@ -29,25 +40,13 @@ class SdarConfig(Qwen3Config):
     """
 
     model_type = "sdar"
-    is_causal = False
-
-    pad_token_id: int | None = 151643
-    eos_token_id: int | list[int] | None = 151643
-    mask_token_id: int | None = 151669
-    block_length: int = 4
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        if self.use_sliding_window:
-            raise ValueError("`use_sliding_window` must be False for a SDAR model here (got True)")
-        super().__post_init__(**kwargs)
-        self.use_cache = False
 
     def to_dict(self) -> dict[str, Any]:
         """Serializes with the official field names."""
         return write_rope(super().to_dict())
 
 
-class SdarModel(Qwen3Model):
+class SdarModel(BidirectionalMixin, Qwen3Model):
     r"""
     SDAR without its LM head.
 
@@ -57,10 +56,6 @@ class SdarModel(Qwen3Model):
 
     config_class = SdarConfig
     config: SdarConfig
-
-    def __init__(self, config: SdarConfig):
-        super().__init__(config)
-        make_bidirectional(self)
 
 
 class SdarForMaskedDiffusion(MaskedDiffusionMixin, Qwen3ForCausalLM):  # type: ignore[misc]

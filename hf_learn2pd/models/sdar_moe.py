@@ -13,12 +13,13 @@ from transformers import (
 )
 
 from ..compatibility import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
-from .masked_diffusion import MaskedDiffusionMixin, make_bidirectional, write_rope
+from .masked_diffusion import BidirectionalMixin, MaskedDiffusionMixin, write_rope
+from .sdar import SdarFields
 
 __all__ = ["SdarMoeConfig", "SdarMoeForMaskedDiffusion", "SdarMoeModel"]
 
 
-class SdarMoeConfig(Qwen3MoeConfig):
+class SdarMoeConfig(SdarFields, Qwen3MoeConfig):
     r"""
     Configuration of a SDAR model with experts; field names are those of `JetLM/SDAR-30B-A3B-Chat`.
 
@@ -37,18 +38,6 @@ class SdarMoeConfig(Qwen3MoeConfig):
     """
 
     model_type = "sdar_moe"
-    is_causal = False
-
-    pad_token_id: int | None = 151643
-    eos_token_id: int | list[int] | None = 151643
-    mask_token_id: int | None = 151669
-    block_length: int = 4
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        if self.use_sliding_window:
-            raise ValueError("`use_sliding_window` must be False for a SDAR model here (got True)")
-        super().__post_init__(**kwargs)
-        self.use_cache = False
 
     def to_dict(self) -> dict[str, Any]:
         """Serializes with the official field names."""
@@ -57,7 +46,7 @@ class SdarMoeConfig(Qwen3MoeConfig):
         return write_rope(output)
 
 
-class SdarMoeModel(Qwen3MoeModel):
+class SdarMoeModel(BidirectionalMixin, Qwen3MoeModel):
     r"""
     SDAR-MoE without its LM head.
 
@@ -67,10 +56,6 @@ class SdarMoeModel(Qwen3MoeModel):
 
     config_class = SdarMoeConfig
     config: SdarMoeConfig
-
-    def __init__(self, config: SdarMoeConfig):
-        super().__init__(config)
-        make_bidirectional(self)
 
 
 class SdarMoeForMaskedDiffusion(MaskedDiffusionMixin, Qwen3MoeForCausalLM):  # type: ignore[misc]

@@ -158,17 +158,19 @@ class Drafts(PassPolicy):
         tried = torch.arange(first, first + beside, device=ids.device).expand(count, -1)
         visible = step.visible
         if beside:
-            keys = torch.zeros(count, 1, first + beside, dtype=torch.bool, device=ids.device)
-            keys[..., : step.stored] = True if visible is None else visible.view(count, -1, step.stored)
-            window = torch.zeros(count, 1 + first + beside, dtype=torch.bool, device=ids.device)
-            window = window.scatter(1, step.targets + 1, True)[:, None, 1:]
-            # A state sees what is stored outside of the window, and the window as it is in this state.
-            parts = [keys.expand(-1, width, -1)]
-            for number in range(1, states):
-                begin = first + (number - 1) * width
-                state_sees = keys & ~window
-                state_sees[:, 0, begin : begin + width] = step.targets >= 0
-                parts.append(state_sees.expand(-1, width, -1))
+            # A state sees what is stored outside of the window, and the window as it is in this state. Where the policy
+            # says for each position what it sees, so it does in every state.
+            seen = torch.ones(count, 1, step.stored, dtype=torch.bool, device=ids.device)
+            seen = seen if visible is None else visible.view(count, -1, step.stored)
+            seen = torch.nn.functional.pad(seen, (0, first - step.stored)).expand(-1, width, -1)
+            in_window = torch.zeros(count, 1 + first, dtype=torch.bool, device=ids.device)
+            outside = seen & ~in_window.scatter(1, step.targets + 1, True)[:, None, 1:]
+            inside = seen.gather(2, step.targets.clamp(min=0)[:, None].expand(-1, width, -1))
+            inside = inside & (step.targets >= 0)[:, None]
+            parts = [torch.nn.functional.pad(seen, (0, beside))]
+            for number in range(states - 1):
+                own = (number * width, beside - (number + 1) * width)
+                parts.append(torch.cat((outside, torch.nn.functional.pad(inside, own)), dim=2))
             visible = torch.cat(parts, dim=1)
         return replace(
             drafted,

@@ -34,11 +34,6 @@ def resolve_policy(block_cache: str | PassPolicy | None, config: Any, model: Any
         for name, value in (("block_cache", block_cache), ("suffix_length", config.suffix_length)):
             if value is not None and not isinstance(value, BlockCausal):
                 raise ValueError(f"`{name}` must be None for a block-causal model, which always reuses (got {value!r})")
-        if config.verify:
-            raise ValueError(
-                f"`verify` must be False for a block-causal model, whose masks have a row for each position (got "
-                f"{config.verify!r})"
-            )
         policy: PassPolicy = block_cache if isinstance(block_cache, BlockCausal) else BlockCausal()
     elif isinstance(block_cache, BlockCausal):
         raise ValueError(f"`block_cache` must not be BlockCausal for {type(model).__name__}, which sees all blocks")
