@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """Fast parallel decoding of diffusion LLMs for transformers; importing registers its models with the Auto classes."""
 
-from .blocks import AdaBlock, FixedBlocks
+from .blocks import AdaBlock, FixedBlocks, SlidingBlocks
 from .cache import BlockCache
 from .configuration import DiffusionGenerationConfig
 from .enabling import disable_decoding, enable_decoding
@@ -27,7 +27,7 @@ from .models import (
     SdarMoeForMaskedDiffusion,
     SdarMoeModel,
 )
-from .passes import BlockCausal, DualCache, FullCanvas, NeighbourCache, PassPolicy, PrefixCache, Spans
+from .passes import BlockCausal, DualCache, FullCanvas, NeighbourCache, PassPolicy, PrefixCache, SlidingCache, Spans
 from .stopping import EndOfTextCriteria
 from .training import DataCollatorForMaskedDiffusion
 from .unmasking import (
@@ -103,6 +103,8 @@ __all__ = [
     "SdarMoeConfig",
     "SdarMoeForMaskedDiffusion",
     "SdarMoeModel",
+    "SlidingBlocks",
+    "SlidingCache",
     "Spans",
     "Stable",
     "Threshold",

@@ -3,14 +3,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 
 from .checks import check_integer, check_number, is_fraction, is_token_id
 from .specs import describe, parse
+from .unmasking import Checkerboard, Dilated, UnmaskingStrategy
 
-__all__ = ["BLOCK_SCHEDULES", "AdaBlock", "FixedBlocks", "check_schedule", "describe_schedule", "resolve_schedule"]
+__all__ = [
+    "BLOCK_SCHEDULES",
+    "AdaBlock",
+    "FixedBlocks",
+    "SlidingBlocks",
+    "check_schedule",
+    "describe_schedule",
+    "resolve_schedule",
+]
 
 # The newline of LLaDA's tokenizer.
 LLADA_NEWLINE = 198
@@ -32,8 +41,25 @@ class FixedBlocks:
 
     block_length: int = 32
 
+    # Whether blocks begin at the first mask in every step.
+    slides: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         check_integer("block_length", self.block_length, 1)
+
+    def check(self, strategy: UnmaskingStrategy, steps: int | None, verify: bool) -> None:
+        """
+        Checks the blocks against a `generate` call, before the first forward pass.
+
+        Args:
+            strategy ([`UnmaskingStrategy`]): Chooses in them.
+            steps (`int`, *optional*): Denoising steps that are spread over the answer.
+            verify (`bool`): Whether what the strategy chooses is a draft only.
+
+        Raises:
+            ValueError: If blocks of this kind cannot serve the call.
+        """
+        return None
 
     def widest(self, max_new_tokens: int) -> int:
         """Positions of the widest block that may come, in an answer region of `max_new_tokens`."""
@@ -126,7 +152,51 @@ class AdaBlock(FixedBlocks):
         return torch.where(best >= self.threshold, place + 1, self.block_length)
 
 
-BLOCK_SCHEDULES: dict[str, type[FixedBlocks]] = {"adablock": AdaBlock, "fixed": FixedBlocks}
+@dataclass(frozen=True)
+class SlidingBlocks(FixedBlocks):
+    r"""
+    DSB: a block that begins at the row's first mask in every step, so that easy tokens need not wait for a hard one.
+
+    A block holds `block_length` masks, or those that are left, in at most `longest` positions. Its strategy has to look
+    at one step alone, and at confidences rather than at an order of positions; without a schedule of `steps`, the
+    stock rules unmask one token per step. [`SlidingCache`] is the cache made for it.
+    Source: https://huggingface.co/papers/2602.05992.
+
+    Args:
+        block_length (`int`, *optional*, defaults to 32): Masks in a block.
+        longest (`int`, *optional*):
+            Positions of a block at most, and as many are read in every step. `block_length` by default, published as
+            the constant variant; the greedy variant has no limit, which is any number from `max_new_tokens` on.
+
+    Raises:
+        ValueError: If an option is no integer above 0, or `longest` is less than `block_length`.
+    """
+
+    longest: int | None = None
+
+    slides = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.longest is not None:
+            check_integer("longest", self.longest, self.block_length)
+
+    def check(self, strategy: UnmaskingStrategy, steps: int | None, verify: bool) -> None:
+        if steps is not None:
+            raise ValueError(f"`steps` must be None with sliding blocks, which have no share in them (got {steps})")
+        if verify:
+            raise ValueError(f"`verify` must be False with sliding blocks, which move between drafts (got {verify})")
+        if strategy.compares or isinstance(strategy, Checkerboard | Dilated):
+            raise ValueError(
+                "`decoding` must be a strategy that looks at one step, and at no order of positions, with sliding blocks "
+                f"(got {type(strategy).__name__})"
+            )
+
+    def widest(self, max_new_tokens: int) -> int:
+        return min(self.longest or self.block_length, max_new_tokens)
+
+
+BLOCK_SCHEDULES: dict[str, type[FixedBlocks]] = {"adablock": AdaBlock, "fixed": FixedBlocks, "sliding": SlidingBlocks}
 
 
 def resolve_schedule(
@@ -184,4 +254,4 @@ def describe_schedule(schedule: FixedBlocks) -> dict[str, Any] | None:
 
 
 def _parse(name: str, block_schedule: Any) -> tuple[type[FixedBlocks], dict[str, Any]]:
-    return parse(name, block_schedule, BLOCK_SCHEDULES, "adablock, fixed, a schedule or None")
+    return parse(name, block_schedule, BLOCK_SCHEDULES, "adablock, fixed, sliding, a schedule or None")

@@ -56,6 +56,9 @@ class Canvas:
         schedule_eps (`float`, *optional*):
             Smallest time of Dream's schedule, which spreads the steps over a block as long as the answer; the same
             number of tokens in each step if None.
+        sliding (`int`, *optional*):
+            Masks that a block holds which begins at its row's first one in every step, of at most `block_length`
+            positions; None where rows stay in a block until it is done.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Canvas:
         suffix_length: int | None = None,
         grid: int | None = None,
         schedule_eps: float | None = None,
+        sliding: int | None = None,
     ):
         count, self.prompt_length = prompt_ids.shape
         device = prompt_ids.device
@@ -79,6 +83,7 @@ class Canvas:
         self.scheduled_steps = max_new_tokens if steps is None else steps
         self.suffix_length = suffix_length
         self.grid = grid
+        self.sliding = sliding
         self.moves = None
         if schedule_eps is not None:
             self.moves = dream_schedule(max_new_tokens, self.scheduled_steps, schedule_eps).to(device)
@@ -105,8 +110,9 @@ class Canvas:
             block_start=start,
             block_end=start,
             step_in_block=self.nfe.clone(),
-            steps_of_block=self.nfe.clone(),
-            tokens_of_block=self.nfe.clone(),
+            # One token per step, which is what a sliding block keeps.
+            steps_of_block=torch.ones_like(self.nfe),
+            tokens_of_block=torch.ones_like(self.nfe),
         )
         self.noise = torch.rand(max_new_tokens + block_length, generator=generator, device=device)
         self._window = torch.arange(block_length, device=device)
@@ -206,8 +212,20 @@ class Canvas:
         """`torch.BoolTensor` of shape `(rows,)`: rows whose block has no mask left."""
         return ~self.masked.any(dim=-1)
 
+    @property
+    def settled(self) -> torch.Tensor:
+        """`torch.LongTensor` of shape `(rows,)`: the column behind the text that is complete, as rows move on there."""
+        state, masked = self.rows, self.masked
+        first = state.block_start
+        if self.sliding is not None:
+            first = first + masked.long().argmax(dim=-1)
+        return torch.where(masked.any(dim=-1), first, state.block_end)
+
     def advance(self) -> None:
-        """Moves every row whose block is done to its next block; the others stay."""
+        """Moves every row whose block is done to its next block, and one that slides to its first mask."""
+        if self.sliding is not None:
+            self._slide(self.sliding)
+            return
         state, done = self.rows, self.block_done
         state.block_start = torch.where(done, state.block_end, state.block_start)
         state.step_in_block = state.step_in_block.masked_fill(done, 0)
@@ -216,6 +234,14 @@ class Canvas:
             first = 0 if state.padding is None else state.padding
             length = self.grid - (state.block_start - first) % self.grid
         self.end_blocks(length, done)
+
+    def _slide(self, masks: int) -> None:
+        """Begins every block at its first mask, and ends it where it holds so many, or is as long as can be."""
+        state = self.rows
+        # Behind the block all is masked.
+        end = state.block_end + masks - self.masked.sum(dim=-1)
+        state.block_start = self.settled
+        state.block_end = torch.minimum(torch.minimum(end, state.block_start + self.block_length), state.end)
 
     def end_blocks(self, length: int | torch.Tensor, changed: torch.Tensor) -> None:
         """

@@ -137,9 +137,10 @@ class DiffusionGenerationMixin(GenerationMixin):
             reference_ids (`torch.LongTensor` of shape `(batch_size, answer_length)`, *optional*):
                 The known output for `decoding="oracle"`.
             block_schedule (`str`, `dict[str, Any]` or [`FixedBlocks`], *optional*):
-                Where blocks end: `"adablock"`, a dict of it as `"name"` and options, or an instance.
+                Where blocks end: `"adablock"`, `"sliding"`, a dict of it as `"name"` and options, or an instance.
             block_cache (`str` or [`PassPolicy`], *optional*):
-                Which keys and values are kept between passes: `"prefix"`, `"dual"`, `"local"`, or an instance.
+                Which keys and values are kept between passes: `"prefix"`, `"dual"`, `"local"`, `"sliding"`, or an
+                instance.
             generator (`torch.Generator`, *optional*):
                 Source of randomness for sampling and random orders, on the model's device.
             streamer (`BaseStreamer`, *optional*):
@@ -295,9 +296,10 @@ def _denoise(
     check_length(input_ids, attention_mask, max_new_tokens, model.config)
     if streamer is not None and batch_size > 1:
         raise ValueError(f"`streamer` must be None for more than one row (got {batch_size} rows)")
-    policy = resolve_policy(block_cache or config.block_cache, config, model)
+    policy = resolve_policy(block_cache or config.block_cache, config, model, schedule)
     special_tokens = SpecialTokens.of(config, model.config, device, known)
     check_unmasked(input_ids, attention_mask, special_tokens.mask)
+    schedule.check(strategy, config.steps, bool(config.verify))
     strategy = strategy.prepare(batch_size, schedule.widest(max_new_tokens), device)
     canvas = Canvas(
         input_ids,
@@ -310,6 +312,7 @@ def _denoise(
         config.suffix_length,
         config.block_length if model.block_causal else None,
         config.schedule_eps,
+        schedule.block_length if schedule.slides else None,
     )
     processors = Processors(
         logits_processor,

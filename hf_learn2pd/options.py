@@ -119,8 +119,9 @@ OPTIONS = {
             "`str`, `dict[str, Any]` or [`FixedBlocks`]",
             None,
             check_schedule,
-            'Where blocks end: `"adablock"` (see [`AdaBlock`]), a dict such as `{"name": "adablock", "threshold": '
-            "0.5}`, an instance, which is saved as such a dict, or None, all of `block_length`.",
+            'Where blocks end: `"adablock"` (see [`AdaBlock`]), `"sliding"` (see [`SlidingBlocks`]), a dict such as '
+            '`{"name": "adablock", "threshold": 0.5}`, an instance, which is saved as such a dict, or None, all of '
+            "`block_length`.",
         ),
         Option(
             "verify",
@@ -143,13 +144,14 @@ OPTIONS = {
             "`str`",
             None,
             _holds(
-                lambda value: isinstance(value, str) and value in ("prefix", "dual", "local"),
-                "prefix, dual, local or None",
+                lambda value: isinstance(value, str) and value in ("prefix", "dual", "local", "sliding"),
+                "prefix, dual, local, sliding or None",
             ),
             'Which keys and values are kept between passes: `"prefix"`, those before the block; `"dual"`, those '
             'right of it as well, each until the next block begins; `"local"`, all but those of the block before, '
-            "which are computed once more when a block begins; None to compute all in every pass. Much faster, but "
-            "not exact. `generate` also takes a [`PassPolicy`].",
+            'which are computed once more when a block begins; `"sliding"`, all but those of 24 columns left of the '
+            "block, until a block's worth of tokens has been unmasked; None to compute all in every pass. Much faster, "
+            "but not exact. `generate` also takes a [`PassPolicy`].",
         ),
         Option(
             "suffix_length",

@@ -133,7 +133,7 @@ class Stop:
             the last one of the text, which is the end of the canvas where none was found.
         """
         rows = canvas.rows
-        # Earlier blocks are complete and hold no end-of-text, so this block alone is searched.
+        # What stands before the block is complete and holds no end-of-text, so the block alone is searched.
         text_end = self.end_of_text.text_end(canvas.block)
         ended = text_end <= canvas.block_length
         finished = ended | (canvas.block_done & (rows.block_end >= rows.end))

@@ -72,8 +72,8 @@ class BlockCriteria:
     r"""
     Applies stopping criteria, written for texts that grow by a token, to texts that grow by a block.
 
-    Criteria of transformers that look at each row for itself are asked for the rows that have just finished a block,
-    at each of its tokens; a time limit keeps the whole block. Any other may keep state for each row of the batch. It is
+    Criteria of transformers that look at each row for itself are asked for the rows that have just finished a block, or
+    the beginning of a sliding one, at each of its tokens; a time limit keeps all of them. Any other may keep state for each row of the batch. It is
     called as transformers calls it: once for each column, from left to right, with all rows in their places, finished
     ones padded, as soon as all rows have got there. A row that by then has gone on is shortened.
 
@@ -130,12 +130,13 @@ class BlockCriteria:
         """
         if not len(self):
             return complete, text_end
-        done = (complete | canvas.block_done).nonzero().squeeze(-1).tolist()
+        ends = torch.where(complete, text_end, canvas.settled)
+        done = (ends > canvas.rows.block_start).nonzero().squeeze(-1).tolist()
         if not done:
             return complete, text_end
         complete, text_end = complete.clone(), text_end.clone()
         for row in done:
-            start, end = int(canvas.rows.block_start[row]), int(torch.minimum(canvas.rows.block_end, text_end)[row])
+            start, end = int(canvas.rows.block_start[row]), int(ends[row])
             stop = self._stop_of(canvas.rows.tokens[row : row + 1], start, end)
             if stop is not None:
                 complete[row], text_end[row] = True, stop
@@ -176,8 +177,7 @@ class BlockCriteria:
         ends = torch.minimum(ends, torch.where(self.ends < canvas.limit, self.ends, ends))
         column = torch.arange(canvas.limit, device=ends.device)
         texts = texts.masked_fill(column >= ends[:, None], self.pad)
-        known = torch.where(canvas.block_done, canvas.rows.block_end, canvas.rows.block_start)
-        known = known.masked_fill(complete, canvas.limit)
+        known = canvas.settled.masked_fill(complete, canvas.limit)
         # Where all rows have ended nothing is asked any more.
         last = min(int(known.min()), int(ends.max()))
         while self.column < last:
@@ -206,7 +206,8 @@ class Stream:
     Hands a row's text to a streamer, block by block.
 
     Args:
-        streamer (`BaseStreamer`): Gets the tokens of each block when it is done.
+        streamer (`BaseStreamer`): Gets the tokens of each block when it is done; of a sliding one, those before its
+            first mask.
     """
 
     def __init__(self, streamer: BaseStreamer):
@@ -215,9 +216,9 @@ class Stream:
     def __call__(
         self, canvas: Canvas, prediction: BlockPrediction, complete: torch.Tensor, text_end: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Streams the block of the only row, if it or the text is done; ends nothing."""
-        if bool((complete | canvas.block_done)[0]):
-            rows = canvas.rows
-            start, end = int(rows.block_start[0]), int(torch.minimum(rows.block_end, text_end)[0])
+        """Streams what the only row has completed: a block, the beginning of a sliding one, or the text."""
+        rows = canvas.rows
+        start, end = int(rows.block_start[0]), int(torch.where(complete, text_end, canvas.settled)[0])
+        if end > start:
             self.streamer.put(rows.tokens[0, start:end].cpu())
         return complete, text_end

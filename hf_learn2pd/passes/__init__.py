@@ -9,6 +9,7 @@ from .full_canvas import FullCanvas
 from .neighbour_cache import NeighbourCache
 from .prefix_cache import PrefixCache
 from .resolve import PASS_POLICIES, resolve_policy
+from .sliding_cache import SlidingCache
 from .windows import Windows
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "PassPolicy",
     "PrefixCache",
     "Setting",
+    "SlidingCache",
     "Spans",
     "Windows",
     "as_drafter",

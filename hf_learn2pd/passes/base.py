@@ -124,10 +124,11 @@ class PassPolicy(ABC):
     the policy gets the numbers that its next plan needs.
     """
 
-    # Whether passes need a cache that the model takes, and whether what a prediction has cut off stays in sight until a
-    # row is computed anew.
+    # Whether passes need a cache that the model takes; whether what a prediction has cut off stays in sight until a row
+    # is computed anew; whether what a sliding block leaves behind is computed once more after it has been unmasked.
     stores = False
     keeps_suffix = False
+    slides = True
 
     @abstractmethod
     def begin(self, canvas: Canvas, setting: Setting) -> "PassPolicy":

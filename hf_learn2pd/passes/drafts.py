@@ -31,7 +31,7 @@ def as_drafter(strategy: UnmaskingStrategy) -> UnmaskingStrategy:
     """
     if isinstance(strategy, LowConfidence):
         return Threshold(0.0)
-    if strategy.rescores or strategy.needs & {"repeats", "agreements", "divergence"}:
+    if strategy.compares:
         raise ValueError(
             f"`decoding` must be a strategy that looks at one step with `verify` (got {type(strategy).__name__})"
         )

@@ -24,6 +24,7 @@ class DualCache(Windows):
 
     kind = "dual"
     keeps_suffix = True
+    slides = False
 
     def fresh(self, canvas: Canvas) -> torch.Tensor:
         # No block takes more steps than the answer has tokens.

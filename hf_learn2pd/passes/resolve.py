@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 from typing import Any
 
+from ..blocks import FixedBlocks
 from ..compatibility import attention_implementation
 from .base import PassPolicy
 from .block_causal import BlockCausal
@@ -8,14 +9,22 @@ from .dual_cache import DualCache
 from .full_canvas import FullCanvas
 from .neighbour_cache import NeighbourCache
 from .prefix_cache import PrefixCache
+from .sliding_cache import SlidingCache
 from .windows import Windows
 
 __all__ = ["PASS_POLICIES", "resolve_policy"]
 
-PASS_POLICIES: dict[str, type[Windows]] = {"prefix": PrefixCache, "dual": DualCache, "local": NeighbourCache}
+PASS_POLICIES: dict[str, type[Windows]] = {
+    "prefix": PrefixCache,
+    "dual": DualCache,
+    "local": NeighbourCache,
+    "sliding": SlidingCache,
+}
 
 
-def resolve_policy(block_cache: str | PassPolicy | None, config: Any, model: Any) -> PassPolicy:
+def resolve_policy(
+    block_cache: str | PassPolicy | None, config: Any, model: Any, schedule: FixedBlocks
+) -> PassPolicy:
     """
     Makes a pass policy of what `generate` was given.
 
@@ -23,12 +32,13 @@ def resolve_policy(block_cache: str | PassPolicy | None, config: Any, model: Any
         block_cache (`str` or [`PassPolicy`], *optional*): A key of `PASS_POLICIES`, or an instance, which is returned.
         config ([`DiffusionGenerationConfig`]): The other options.
         model ([`DiffusionGenerationMixin`]): The model.
+        schedule ([`FixedBlocks`]): Where blocks end.
 
     Returns:
         [`PassPolicy`]
 
     Raises:
-        ValueError: If the model cannot make such passes.
+        ValueError: If the model cannot make such passes, or they cannot serve such blocks.
     """
     if model.block_causal:
         for name, value in (("block_cache", block_cache), ("suffix_length", config.suffix_length)):
@@ -44,6 +54,11 @@ def resolve_policy(block_cache: str | PassPolicy | None, config: Any, model: Any
     if isinstance(block_cache, PassPolicy) and config.refresh_every is not None:
         raise ValueError(
             f"`refresh_every` must be an option of the policy that is given (got {config.refresh_every} beside it)"
+        )
+    if schedule.slides and not policy.slides:
+        raise ValueError(
+            "`block_cache` must be sliding, local or None with sliding blocks, which would leave keys and values of masks "
+            f"behind (got {block_cache!r})"
         )
     attention = attention_implementation(model.config)
     # Flash attention takes queries to be the last columns of its mask; behind a cut or beside a draft some are hidden.

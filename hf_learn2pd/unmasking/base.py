@@ -127,6 +127,11 @@ class UnmaskingStrategy(ABC):
         """Whether this strategy has a `rescore` of its own."""
         return type(self).rescore is not UnmaskingStrategy.rescore
 
+    @property
+    def compares(self) -> bool:
+        """Whether this strategy compares with the steps before."""
+        return self.rescores or not self.needs.isdisjoint({"repeats", "agreements", "divergence"})
+
     @abstractmethod
     def __call__(self, prediction: BlockPrediction) -> torch.Tensor:
         r"""
