@@ -1,41 +1,19 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """The canvas: token ids of a batch while it is being denoised, with a block, an end and counts for every row."""
 
-from functools import cached_property
-
 import torch
 
+from .facts import Facts
 from .rows import Rows
 from .special_tokens import SpecialTokens
+from .step_schedule import StepSchedule
 
-__all__ = ["Canvas", "dream_schedule"]
-
-
-def dream_schedule(tokens: int, steps: int, eps: float) -> torch.Tensor:
-    """
-    Counts the tokens that Dream unmasks in each step: the share of the masked ones by which its time falls.
-
-    Source: https://huggingface.co/papers/2508.15487.
-
-    Args:
-        tokens (`int`): Masked tokens at the beginning.
-        steps (`int`): Denoising steps.
-        eps (`float`): The time of the last step, above 0 and below 1.
-
-    Returns:
-        `torch.LongTensor` of shape `(kept,)`: Without the steps that unmask nothing, whose passes change nothing.
-    """
-    times, counts = torch.linspace(1, eps, steps + 1), []
-    for step in range(steps):
-        share = 1 - times[step + 1] / times[step]
-        counts.append(tokens if step == steps - 1 else int(tokens * share))
-        tokens -= counts[-1]
-    return torch.tensor([count for count in counts if count > 0])
+__all__ = ["Canvas"]
 
 
-class Canvas:
+class Canvas(Facts):
     r"""
-    The state of a batch in the denoising loop. Rows are independent: each has its own block, end and counts.
+    The state of a batch in the denoising loop. Rows are independent.
 
     Columns count from the start of the (left-padded) prompt. `rows` holds the rows that have not finished; `sequences`,
     `nfe`, `ends` and `unmasking_steps` collect the results of the whole batch.
@@ -53,9 +31,7 @@ class Canvas:
         grid (`int`, *optional*):
             Positions of a block where blocks count from each row's first token, so that the first one to be denoised
             holds the end of the prompt; None where they count from the end of the prompt.
-        schedule_eps (`float`, *optional*):
-            Smallest time of Dream's schedule, which spreads the steps over a block as long as the answer; the same
-            number of tokens in each step if None.
+        schedule_eps (`float`, *optional*): Smallest time of Dream's schedule; LLaDA's schedule if None.
         sliding (`int`, *optional*):
             Masks that a block holds which begins at its row's first one in every step, of at most `block_length`
             positions; None where rows stay in a block until it is done.
@@ -77,16 +53,9 @@ class Canvas:
     ):
         count, self.prompt_length = prompt_ids.shape
         device = prompt_ids.device
-        self.mask_token_id = special_tokens.mask
         self.max_new_tokens = max_new_tokens
-        self.block_length = block_length
-        self.scheduled_steps = max_new_tokens if steps is None else steps
-        self.suffix_length = suffix_length
+        self.schedule = StepSchedule(max_new_tokens, steps, schedule_eps, device)
         self.grid = grid
-        self.sliding = sliding
-        self.moves = None
-        if schedule_eps is not None:
-            self.moves = dream_schedule(max_new_tokens, self.scheduled_steps, schedule_eps).to(device)
         self.limit = limit = self.prompt_length + max_new_tokens
 
         self.sequences = prompt_ids.new_full((count, limit), special_tokens.pad)
@@ -99,7 +68,7 @@ class Canvas:
         tokens[:, : self.prompt_length] = prompt_ids
         # Every row begins behind an empty block.
         start = torch.full((count,), self.prompt_length, device=device)
-        self.rows = Rows(
+        rows = Rows(
             batch=torch.arange(count, device=device),
             tokens=tokens,
             steps=torch.full_like(tokens, -1),
@@ -115,58 +84,15 @@ class Canvas:
             tokens_of_block=torch.ones_like(self.nfe),
         )
         self.noise = torch.rand(max_new_tokens + block_length, generator=generator, device=device)
-        self._window = torch.arange(block_length, device=device)
+        super().__init__(rows, special_tokens.mask, block_length, suffix_length, sliding)
         self.advance()
 
     def __len__(self) -> int:
         return len(self.rows.batch)
 
-    def _changed(self, *names: str) -> None:
-        """Forgets what has been computed from tokens and blocks that are no more."""
-        for name in names or ("columns", "in_block", "block", "masked", "block_done", "reach"):
-            self.__dict__.pop(name, None)
-
-    @cached_property
-    def columns(self) -> torch.Tensor:
-        """`torch.LongTensor` of shape `(rows, block_length)`: where each row's block stands."""
-        return self.rows.block_start[:, None] + self._window
-
-    @cached_property
-    def in_block(self) -> torch.Tensor:
-        """`torch.BoolTensor` of shape `(rows, block_length)`: columns that belong to each row's block."""
-        return self._window < (self.rows.block_end - self.rows.block_start)[:, None]
-
-    @cached_property
-    def block(self) -> torch.Tensor:
-        """`torch.LongTensor` of shape `(rows, block_length)`: tokens of each row's block."""
-        return self.rows.tokens.gather(1, self.columns)
-
-    @cached_property
-    def masked(self) -> torch.Tensor:
-        """`torch.BoolTensor` of shape `(rows, block_length)`: what is to be unmasked in each row's block."""
-        return (self.block == self.mask_token_id) & self.in_block
-
-    @cached_property
-    def reach(self) -> torch.Tensor:
-        """`torch.LongTensor` of shape `(rows,)`: the column behind the block and the suffix in sight."""
-        if self.suffix_length is None:
-            return self.rows.sight
-        return torch.minimum(self.rows.block_end + self.suffix_length, self.rows.sight)
-
-    def masked_share(self, masked: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """`torch.FloatTensor` of shape `(predicted,)`: share of masked positions in block and suffix, as in sight."""
-        state, reach = self.rows, self.reach
-        suffix = reach - state.block_end + (state.sight > reach)
-        return (masked.sum(dim=-1) + suffix[rows]) / (suffix + state.block_end - state.block_start)[rows]
-
     def scheduled(self, steps: int = 1) -> torch.Tensor:
         """`torch.LongTensor` of shape `(rows, steps)`: tokens that the stock schedule unmasks in the next steps."""
-        rows = self.rows
-        step = rows.step_in_block[:, None] + torch.arange(steps, device=rows.step_in_block.device)
-        if self.moves is not None:
-            return self.moves[step.clamp(max=len(self.moves) - 1)]
-        more = step < (rows.tokens_of_block % rows.steps_of_block)[:, None]
-        return (rows.tokens_of_block // rows.steps_of_block)[:, None] + more
+        return self.schedule.tokens(self.rows, steps)
 
     def unmask(self, rows: torch.Tensor, tokens: torch.Tensor, chosen: torch.Tensor) -> None:
         """
@@ -187,12 +113,12 @@ class Canvas:
         places = (rows[:, None], state.block_start[rows, None] + self._window)
         state.tokens[places] = torch.where(chosen, tokens, state.tokens[places])
         state.steps[places] = torch.where(chosen, state.passes[rows, None], state.steps[places])
-        self._changed("block", "masked", "block_done")
+        self.changed("block", "masked", "block_done")
 
     def see(self, sight: torch.Tensor) -> None:
         """Sets the column behind the last one that is attended to, of every row."""
         self.rows.sight = sight
-        self._changed("reach")
+        self.changed("reach")
 
     def cut(self, rows: torch.Tensor, end: torch.Tensor) -> None:
         """
@@ -205,21 +131,7 @@ class Canvas:
         state = self.rows
         state.end = state.end.index_copy(0, rows, torch.minimum(state.end[rows], end))
         state.block_end = torch.minimum(state.block_end, state.end)
-        self._changed()
-
-    @cached_property
-    def block_done(self) -> torch.Tensor:
-        """`torch.BoolTensor` of shape `(rows,)`: rows whose block has no mask left."""
-        return ~self.masked.any(dim=-1)
-
-    @property
-    def settled(self) -> torch.Tensor:
-        """`torch.LongTensor` of shape `(rows,)`: the column behind the text that is complete, as rows move on there."""
-        state, masked = self.rows, self.masked
-        first = state.block_start
-        if self.sliding is not None:
-            first = first + masked.long().argmax(dim=-1)
-        return torch.where(masked.any(dim=-1), first, state.block_end)
+        self.changed()
 
     def advance(self) -> None:
         """Moves every row whose block is done to its next block, and one that slides to its first mask."""
@@ -242,6 +154,7 @@ class Canvas:
         end = state.block_end + masks - self.masked.sum(dim=-1)
         state.block_start = self.settled
         state.block_end = torch.minimum(torch.minimum(end, state.block_start + self.block_length), state.end)
+        self.changed()
 
     def end_blocks(self, length: int | torch.Tensor, changed: torch.Tensor) -> None:
         """
@@ -255,11 +168,9 @@ class Canvas:
         uncut = (state.block_start + length).clamp(max=self.limit)
         state.block_end = torch.where(changed, torch.minimum(uncut, state.end), state.block_end)
         state.tokens_of_block = torch.where(changed, state.block_end - state.block_start, state.tokens_of_block)
-        # A block gets the steps that fall between its ends when all are spread evenly over the answer.
-        before = (state.block_start - self.prompt_length) * self.scheduled_steps // self.max_new_tokens
-        within = (uncut - self.prompt_length) * self.scheduled_steps // self.max_new_tokens - before
-        state.steps_of_block = torch.where(changed, within.clamp(min=1), state.steps_of_block)
-        self._changed()
+        steps = self.schedule.steps_between(state.block_start - self.prompt_length, uncut - self.prompt_length)
+        state.steps_of_block = torch.where(changed, steps, state.steps_of_block)
+        self.changed()
 
     def leave(self, finished: torch.Tensor, text_end: torch.Tensor, leaving: int) -> torch.Tensor | None:
         """
@@ -284,5 +195,5 @@ class Canvas:
         self.ends[rows.batch] = end
         self.nfe[rows.batch] = rows.passes
         self.rows = self.rows.select(kept)
-        self._changed()
+        self.changed()
         return kept

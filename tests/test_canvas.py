@@ -72,6 +72,7 @@ def test_of_the_suffix_as_much_is_in_sight_as_is_asked_for():
     canvas = make(length=6, block=2)
     assert canvas.reach.tolist() == [8, 8]
     canvas.suffix_length = 1
+    canvas.changed("reach")
     assert canvas.reach.tolist() == [5, 5]
     unmask_all(canvas, [1])
     canvas.advance()

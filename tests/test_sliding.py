@@ -208,7 +208,9 @@ CACHES = st.sampled_from(
         {"block_cache": "local", "refresh_every": 3},
     ]
 )
-SERVED = st.sampled_from([each for each in STRATEGIES if not each.compares and not isinstance(each, Checkerboard | Dilated)])
+SERVED = st.sampled_from(
+    [each for each in STRATEGIES if not each.compares and not isinstance(each, Checkerboard | Dilated)]
+)
 
 
 def slid(lengths):

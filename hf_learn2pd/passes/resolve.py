@@ -22,9 +22,7 @@ PASS_POLICIES: dict[str, type[Windows]] = {
 }
 
 
-def resolve_policy(
-    block_cache: str | PassPolicy | None, config: Any, model: Any, schedule: FixedBlocks
-) -> PassPolicy:
+def resolve_policy(block_cache: str | PassPolicy | None, config: Any, model: Any, schedule: FixedBlocks) -> PassPolicy:
     """
     Makes a pass policy of what `generate` was given.
 
