@@ -140,7 +140,9 @@ def table(results: Results) -> str:
     best = results[STOCK]["accuracy"]
     rows = {name: (f"`{method.call}`", method.rule, method.paper) for name, method in METHODS.items()} | OTHERS
     for name, (call, rule, paper) in rows.items():
-        one = results[STOCK if name == "low_confidence" else name]
+        one = results.get(STOCK if name == "low_confidence" else name)
+        if one is None:
+            continue
         points = [
             (each["tokens_per_forward"], each["accuracy"])
             for variant, each in results.items()
@@ -180,6 +182,9 @@ def main(arguments: list[str] | None = None) -> Results:
     common_arguments(parser, "comparison")
     parser.add_argument("--filter", default=str(here / "tiny_llada" / "unmasking_filter"), help="for learn2pd")
     parser.add_argument("--delimiter", default=".", help="ends a block of AdaBlock")
+    parser.add_argument(
+        "--methods", nargs="+", choices=[*METHODS, *OTHERS], default=[*METHODS, *OTHERS], help="beside the stock loop"
+    )
     options = parser.parse_args(arguments)
 
     filter = UnmaskingFilter.load(options.filter)
@@ -197,10 +202,14 @@ def main(arguments: list[str] | None = None) -> Results:
     decoders["stock_dual"] = {"decoding": "low_confidence", "block_cache": "dual"}
     decoders["pearl"] = {"decoding": "pearl"}
     decoders["pearl_dual"] = {"decoding": "pearl", "block_cache": "dual"}
+    wanted = {STOCK, *options.methods} | ({"stock_dual"} if "pearl_dual" in options.methods else set())
+    decoders = {name: decoder for name, decoder in decoders.items() if name.split(" ")[0] in wanted}
     results, settings = measure_all(decoders, options, "comparison.json")
 
     lines = [table(results), ""]
     for name, stock in (("pearl", STOCK), ("pearl_dual", "stock_dual")):
+        if name not in results:
+            continue
         one, other = results[name], results[stock]
         equal = sum(left == right for left, right in zip(one["ids"], other["ids"], strict=True))
         lines.append(

@@ -33,6 +33,13 @@ def test_every_method_is_measured(tmp_path, capsys):
     assert (tmp_path / "comparison.png").stat().st_size > 10_000
 
 
+def test_some_methods_are_measured_without_the_others(tmp_path):
+    arguments = ["--num-prompts", "1", "--max-new-tokens", "32", "--methods", "klass", "--output", str(tmp_path)]
+    assert set(compare.main(arguments)) == {"stock", "klass", "klass 0", "klass 1"}
+    rows = (tmp_path / "comparison.md").read_text().splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows if row.startswith("|")] == ['| `"low_confidence"`', '| `"klass"`']
+
+
 def test_the_readme_has_the_table():
     for name, method in compare.METHODS.items():
         assert f'| `"{name}"` | `{method.call}` | {method.rule} | [{method.paper}]' in README
