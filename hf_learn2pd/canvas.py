@@ -5,6 +5,7 @@ from functools import cached_property
 
 import torch
 
+from .blocks import BlockGrid
 from .rows import Rows
 from .special_tokens import SpecialTokens
 
@@ -50,9 +51,9 @@ class Canvas:
         special_tokens ([`SpecialTokens`]): The mask token, and the one behind the end of a row in `sequences`.
         generator (`torch.Generator`, *optional*): Source of the noise for random orders.
         suffix_length (`int`, *optional*): Masked columns right of the block that are in sight; all if None.
-        grid (`int`, *optional*):
-            Positions of a block where blocks count from each row's first token, so that the first one to be denoised
-            holds the end of the prompt; None where they count from the end of the prompt.
+        grid ([`BlockGrid`], *optional*):
+            Where blocks end if they count from each row's first token, so that the first one to be denoised may begin
+            with the end of the prompt; None where they count from the end of the prompt.
         schedule_eps (`float`, *optional*):
             Smallest time of Dream's schedule, which spreads the steps over a block as long as the answer; the same
             number of tokens in each step if None.
@@ -71,7 +72,7 @@ class Canvas:
         special_tokens: SpecialTokens,
         generator: torch.Generator | None = None,
         suffix_length: int | None = None,
-        grid: int | None = None,
+        grid: BlockGrid | None = None,
         schedule_eps: float | None = None,
         sliding: int | None = None,
     ):
@@ -125,6 +126,12 @@ class Canvas:
         """Forgets what has been computed from tokens and blocks that are no more."""
         for name in names or ("columns", "in_block", "block", "masked", "block_done", "reach"):
             self.__dict__.pop(name, None)
+
+    @property
+    def first(self) -> torch.Tensor:
+        """`torch.LongTensor` of shape `(rows,)`: the column of each row's first token."""
+        padding = self.rows.padding
+        return torch.zeros_like(self.rows.end) if padding is None else padding
 
     @cached_property
     def columns(self) -> torch.Tensor:
@@ -231,8 +238,7 @@ class Canvas:
         state.step_in_block = state.step_in_block.masked_fill(done, 0)
         length: int | torch.Tensor = self.block_length
         if self.grid is not None:
-            first = 0 if state.padding is None else state.padding
-            length = self.grid - (state.block_start - first) % self.grid
+            length = self.grid.length(state.block_start - self.first)
         self.end_blocks(length, done)
 
     def _slide(self, masks: int) -> None:
