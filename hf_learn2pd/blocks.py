@@ -14,6 +14,7 @@ from .unmasking import Checkerboard, Dilated, UnmaskingStrategy
 __all__ = [
     "BLOCK_SCHEDULES",
     "AdaBlock",
+    "BlockGrid",
     "FixedBlocks",
     "SlidingBlocks",
     "check_schedule",
@@ -150,6 +151,36 @@ class AdaBlock(FixedBlocks):
         ends = torch.isin(tokens, ids) & searched & (confidence > 0)
         best, place = confidence.masked_fill(~ends, -1.0).max(dim=-1)
         return torch.where(best >= self.threshold, place + 1, self.block_length)
+
+
+@dataclass(frozen=True)
+class BlockGrid:
+    r"""
+    The blocks of a model that is causal from block to block: they count from a row's first token, prompt included.
+
+    What attention sees and what is denoised together may differ: a block of the attention's is denoised in one block or
+    in several. Where logits are shifted, its first token is predicted in the one before, which is complete by then, so
+    that token is a block of its own.
+
+    Args:
+        block_length (`int`): Positions that are denoised together.
+        attended (`int`): Positions that see each other, and all before them; a multiple of `block_length`.
+        logits_shift (`int`, *optional*, defaults to 0): Columns to the left at which a token is predicted.
+    """
+
+    block_length: int
+    attended: int
+    logits_shift: int = 0
+
+    def length(self, place: torch.Tensor) -> torch.Tensor:
+        """Positions from `place` in a row, `torch.LongTensor` of any shape, to the end of the block it begins."""
+        length = self.block_length - place % self.block_length
+        before = self.logits_shift - place % self.attended
+        return torch.where(before > 0, before, length)
+
+    def start(self, place: torch.Tensor) -> torch.Tensor:
+        """The first place that is seen together with `place`, `torch.LongTensor` of any shape."""
+        return place // self.attended * self.attended
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 
 import torch
 
+from .blocks import BlockGrid
 from .facts import Facts
 from .rows import Rows
 from .special_tokens import SpecialTokens
@@ -28,9 +29,9 @@ class Canvas(Facts):
         special_tokens ([`SpecialTokens`]): The mask token, and the one behind the end of a row in `sequences`.
         generator (`torch.Generator`, *optional*): Source of the noise for random orders.
         suffix_length (`int`, *optional*): Masked columns right of the block that are in sight; all if None.
-        grid (`int`, *optional*):
-            Positions of a block where blocks count from each row's first token, so that the first one to be denoised
-            holds the end of the prompt; None where they count from the end of the prompt.
+        grid ([`BlockGrid`], *optional*):
+            Where blocks end if they count from each row's first token, so that the first one to be denoised may begin
+            with the end of the prompt; None where they count from the end of the prompt.
         schedule_eps (`float`, *optional*): Smallest time of Dream's schedule; LLaDA's schedule if None.
         sliding (`int`, *optional*):
             Masks that a block holds which begins at its row's first one in every step, of at most `block_length`
@@ -47,7 +48,7 @@ class Canvas(Facts):
         special_tokens: SpecialTokens,
         generator: torch.Generator | None = None,
         suffix_length: int | None = None,
-        grid: int | None = None,
+        grid: BlockGrid | None = None,
         schedule_eps: float | None = None,
         sliding: int | None = None,
     ):
@@ -143,8 +144,7 @@ class Canvas(Facts):
         state.step_in_block = state.step_in_block.masked_fill(done, 0)
         length: int | torch.Tensor = self.block_length
         if self.grid is not None:
-            first = 0 if state.padding is None else state.padding
-            length = self.grid - (state.block_start - first) % self.grid
+            length = self.grid.length(state.block_start - self.first)
         self.end_blocks(length, done)
 
     def _slide(self, masks: int) -> None:

@@ -37,6 +37,12 @@ class Facts:
         for name in names or ("columns", "in_block", "block", "masked", "block_done", "reach"):
             self.__dict__.pop(name, None)
 
+    @property
+    def first(self) -> torch.Tensor:
+        """`torch.LongTensor` of shape `(rows,)`: the column of each row's first token."""
+        padding = self.rows.padding
+        return torch.zeros_like(self.rows.end) if padding is None else padding
+
     @cached_property
     def columns(self) -> torch.Tensor:
         """`torch.LongTensor` of shape `(rows, block_length)`: where each row's block stands."""

@@ -16,7 +16,7 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 from transformers.utils import ModelOutput
 
-from .blocks import FixedBlocks, resolve_schedule
+from .blocks import BlockGrid, FixedBlocks, resolve_schedule
 from .canvas import Canvas
 from .configuration import DiffusionGenerationConfig
 from .filter import UnmaskingFilter
@@ -89,6 +89,21 @@ class DiffusionGenerationMixin(GenerationMixin):
         """Defaults of options that the model's training has set: the blocks of a block-causal one."""
         length = getattr(self.config, "block_length", None) if self.block_causal else None
         return {} if length is None else {"block_length": length}
+
+    def block_grid(self, block_length: int) -> BlockGrid | None:
+        """
+        Says which blocks attention sees.
+
+        Args:
+            block_length (`int`): Positions that are denoised together.
+
+        Returns:
+            [`BlockGrid`], *optional*: None if all blocks see each other.
+
+        Raises:
+            ValueError: If the model was not trained for such blocks.
+        """
+        return BlockGrid(block_length, block_length, self.logits_shift) if self.block_causal else None
 
     def denoising_modules(self) -> tuple[Any, Any]:
         """The decoder, which gives hidden states, and the head that makes logits of them."""
@@ -310,7 +325,7 @@ def _denoise(
         special_tokens,
         generator,
         config.suffix_length,
-        config.block_length if model.block_causal else None,
+        model.block_grid(config.block_length),
         config.schedule_eps,
         schedule.block_length if schedule.slides else None,
     )

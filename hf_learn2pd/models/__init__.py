@@ -2,6 +2,7 @@
 """Model families; importing this package registers them with the Auto classes of transformers."""
 
 from .dream import DreamConfig, DreamForMaskedDiffusion, DreamModel
+from .fast_dllm import FastDllmConfig, FastDllmForMaskedDiffusion, FastDllmModel
 from .llada import LladaConfig, LladaForMaskedDiffusion, LladaModel
 from .llada2_moe import Llada2MoeConfig, Llada2MoeForMaskedDiffusion, Llada2MoeModel
 from .llada_moe import LladaMoeConfig, LladaMoeForMaskedDiffusion, LladaMoeModel
@@ -12,6 +13,9 @@ __all__ = [
     "DreamConfig",
     "DreamForMaskedDiffusion",
     "DreamModel",
+    "FastDllmConfig",
+    "FastDllmForMaskedDiffusion",
+    "FastDllmModel",
     "Llada2MoeConfig",
     "Llada2MoeForMaskedDiffusion",
     "Llada2MoeModel",

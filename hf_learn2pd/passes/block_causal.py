@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ..blocks import BlockGrid
 from ..cache import BlockCache
 from ..canvas import Canvas
 from .base import ForwardPass, PassPolicy, Setting, Spans
@@ -18,9 +19,10 @@ class BlockCausal(PassPolicy):
     For models in which a block sees what is before it and itself: finished blocks are stored once and never refreshed.
 
     Blocks count from each row's first token, prompt included, so the first block that is denoised holds the prompt's
-    tail. The first pass of a block also stores the final keys and values of the one before. Nothing is behind a block,
-    so passes do not depend on the length of the canvas, and the cache is exact.
-    Source: https://huggingface.co/papers/2510.06303.
+    tail. The first pass of a block also stores the final keys and values of the one before; where logits are shifted, a
+    pass over the one before stores them and predicts the block's first token. Nothing is behind a block, so passes do
+    not depend on the length of the canvas, and the cache is exact.
+    Sources: https://huggingface.co/papers/2510.06303, https://huggingface.co/papers/2509.26328.
 
     Args:
         reuse (`bool`, *optional*, defaults to `True`):
@@ -35,7 +37,7 @@ class BlockCausal(PassPolicy):
     setting: Setting = field(init=False, repr=False, compare=False)
     cache: BlockCache | None = field(init=False, repr=False, compare=False)
     unstored: torch.Tensor = field(init=False, repr=False, compare=False)
-    grid: int = field(init=False, repr=False, compare=False)
+    grid: BlockGrid = field(init=False, repr=False, compare=False)
     width: int = field(init=False, repr=False, compare=False)
     stored: int = field(init=False, repr=False, compare=False)
 
@@ -44,12 +46,12 @@ class BlockCausal(PassPolicy):
         assert canvas.grid is not None
         policy.setting, policy.grid = setting, canvas.grid
         policy.cache = BlockCache(setting.config, canvas.limit) if self.reuse else None
-        policy.unstored = self._first(canvas)
+        policy.unstored = canvas.first
         policy.update(policy.measure(canvas, torch.zeros_like(canvas.block_done)).tolist(), None)
         return policy
 
     def plan(self, canvas: Canvas) -> ForwardPass:
-        state, end = canvas.rows, canvas.rows.block_end
+        end = self._end(canvas)
         # The first pass attends to what it computes itself, as all do without a cache.
         whole = self.cache is None or not self.cache.is_initialized
         rows = torch.arange(len(canvas), device=end.device)
@@ -58,11 +60,10 @@ class BlockCausal(PassPolicy):
         targets = columns.masked_fill(~valid, -1)
         columns = columns.clamp(max=canvas.limit - 1)
         if self.reuse:
-            first = self._first(canvas)
-            self.unstored = first + (state.block_start - first) // self.grid * self.grid
+            self.unstored = canvas.first + self.grid.start(canvas.rows.block_start - canvas.first)
         return ForwardPass(
             kind="block",
-            ids=state.tokens.gather(1, columns),
+            ids=canvas.rows.tokens.gather(1, columns),
             columns=columns,
             forwarded=rows,
             rows=rows,
@@ -78,20 +79,19 @@ class BlockCausal(PassPolicy):
 
     def _visible(self, canvas: Canvas, columns: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
         """`torch.BoolTensor` of shape `(rows, width, keys)`: blocks see those before them and themselves."""
-        first, end = self._first(canvas)[:, None], canvas.rows.block_end[:, None]
+        first, end = canvas.first[:, None], self._end(canvas)[:, None]
         if keys is None:
             keys = torch.arange(self.stored, device=columns.device).expand(len(canvas), -1)
-        seen, sees = ((each - first) // self.grid for each in (keys, columns))
+        seen, sees = (self.grid.start(each - first) for each in (keys, columns))
         return (seen[:, None] <= sees[..., None]) & ((keys >= first) & (keys < end))[:, None]
 
-    @staticmethod
-    def _first(canvas: Canvas) -> torch.Tensor:
-        """`torch.LongTensor` of shape `(rows,)`: the column of each row's first token."""
-        padding = canvas.rows.padding
-        return torch.zeros_like(canvas.rows.end) if padding is None else padding
+    def _end(self, canvas: Canvas) -> torch.Tensor:
+        """`torch.LongTensor` of shape `(rows,)`: the column behind all that is seen where the block is predicted."""
+        last = canvas.rows.block_end - 1 - self.setting.logits_shift - canvas.first
+        return torch.minimum(canvas.first + self.grid.start(last) + self.grid.attended, canvas.rows.end)
 
     def measure(self, canvas: Canvas, finished: torch.Tensor) -> torch.Tensor:
-        ends = canvas.rows.block_end.masked_fill(finished, 0)
+        ends = self._end(canvas).masked_fill(finished, 0)
         return torch.stack(((ends - self.unstored).amax(dim=0), ends.amax(dim=0)))
 
     def update(self, numbers: Sequence[int], kept: torch.Tensor | None) -> None:
