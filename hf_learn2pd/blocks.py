@@ -219,8 +219,8 @@ class SlidingBlocks(FixedBlocks):
             raise ValueError(f"`verify` must be False with sliding blocks, which move between drafts (got {verify})")
         if strategy.compares or isinstance(strategy, Checkerboard | Dilated):
             raise ValueError(
-                "`decoding` must be a strategy that looks at one step, and at no order of positions, with sliding blocks "
-                f"(got {type(strategy).__name__})"
+                "`decoding` must be a strategy that looks at one step, and at no order of positions, with sliding "
+                f"blocks (got {type(strategy).__name__})"
             )
 
     def widest(self, max_new_tokens: int) -> int:

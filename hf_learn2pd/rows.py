@@ -24,7 +24,7 @@ class Rows:
         sight (`torch.LongTensor` of shape `(rows,)`):
             The column behind the last one that is attended to; right of `end` while a cache keeps what was cut.
         block_start, block_end (`torch.LongTensor` of shape `(rows,)`): First column of the block, and behind its last.
-        step_in_block (`torch.LongTensor` of shape `(rows,)`): Denoising steps that the block has had.
+        step_in_block (`torch.LongTensor` of shape `(rows,)`): Denoising steps in the block, or all where it slides.
         steps_of_block, tokens_of_block (`torch.LongTensor` of shape `(rows,)`): The block's share in the schedule.
     """
 

@@ -73,9 +73,10 @@ class BlockCriteria:
     Applies stopping criteria, written for texts that grow by a token, to texts that grow by a block.
 
     Criteria of transformers that look at each row for itself are asked for the rows that have just finished a block, or
-    the beginning of a sliding one, at each of its tokens; a time limit keeps all of them. Any other may keep state for each row of the batch. It is
-    called as transformers calls it: once for each column, from left to right, with all rows in their places, finished
-    ones padded, as soon as all rows have got there. A row that by then has gone on is shortened.
+    the beginning of a sliding one, at each of its tokens; a time limit keeps all of them. Any other may keep state for
+    each row of the batch. It is called as transformers calls it: once for each column, from left to right, with all
+    rows in their places, finished ones padded, as soon as all rows have got there. A row that by then has gone on is
+    shortened.
 
     Args:
         criteria (`Iterable[StoppingCriteria]`): Those of transformers for the end of text and the length are left out

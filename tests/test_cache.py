@@ -105,7 +105,7 @@ def test_misuse_is_refused(tiny_llada, filled):
     with pytest.raises(ValueError, match=r"`length` must be between 1 and 8 \(got 9\)"):
         filled[0].window(COLUMNS, 9)
     for options, message in (
-        ({"block_cache": "both"}, "`block_cache` must be prefix, dual, local or None"),
+        ({"block_cache": "both"}, "`block_cache` must be prefix, dual, local, sliding or None"),
         ({"block_cache": "dual", "refresh_every": 0}, "`refresh_every` must be an integer above 0"),
         ({"refresh_every": 4}, "`refresh_every` must be None without a `block_cache`"),
     ):

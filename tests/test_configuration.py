@@ -23,6 +23,7 @@ from hf_learn2pd import (
     LocalLeap,
     LowConfidence,
     Oracle,
+    SlidingBlocks,
     Stable,
     Threshold,
 )
@@ -171,6 +172,7 @@ NESTED = [
     Stable(Factor(0.7), 0.9, 3),
     AdaBlock(16, 0.5, (3, 4), 0.5),
     FixedBlocks(7),
+    SlidingBlocks(16, 40),
     LocalLeap(0.8, 0.5, 2),
     Klass(0.5, 0.1),
     Credit(0.4, 0.5, 0.1, 0.3),

@@ -76,7 +76,7 @@ def test_equals_the_reference(case):
 
 
 @pytest.mark.parametrize("case", STOCK, ids=lambda case: case["id"])
-@pytest.mark.parametrize("block_cache", ["prefix", "dual", "local"])
+@pytest.mark.parametrize("block_cache", ["prefix", "dual", "local", "sliding"])
 def test_equals_the_stock_loop_with_the_same_cache(case, block_cache):
     stock = golden(case, None, block_cache=block_cache)
     drafted = golden(case, None, block_cache=block_cache, verify=True)

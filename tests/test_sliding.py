@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
-"""Blocks that slide, and their cache, against loops that are written down plainly and share nothing with the package."""
+"""Blocks that slide, and their cache, against plain loops that share nothing with the package."""
 
 import pytest
 import torch
@@ -295,7 +295,7 @@ def test_what_is_streamed_is_the_text(longest, end_of_text):
         eos_token_id=115,
     )
     assert streamer.ended and all(streamer.parts) and len(streamer.parts) > 2
-    assert sum(streamer.parts, []) == text[0].tolist()
+    assert [token for part in streamer.parts for token in part] == text[0].tolist()
 
 
 def test_only_what_nothing_masked_stands_before_is_streamed():

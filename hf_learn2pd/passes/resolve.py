@@ -55,8 +55,8 @@ def resolve_policy(block_cache: str | PassPolicy | None, config: Any, model: Any
         )
     if schedule.slides and not policy.slides:
         raise ValueError(
-            "`block_cache` must be sliding, local or None with sliding blocks, which would leave keys and values of masks "
-            f"behind (got {block_cache!r})"
+            "`block_cache` must be sliding, local or None with sliding blocks, which would leave keys and values of "
+            f"masks behind (got {block_cache!r})"
         )
     attention = attention_implementation(model.config)
     # Flash attention takes queries to be the last columns of its mask; behind a cut or beside a draft some are hidden.
