@@ -17,6 +17,7 @@ FLOORS = [
     ["rows", "cache", "prediction", "choice", "forbidden", "processors"],
     ["canvas"],
     ["passes", "stopping", "watchers"],
+    ["compiling"],
     ["reader"],
     ["loop"],
     ["generation"],
