@@ -2,7 +2,7 @@
 """Block KV reuse: the keys and values of a whole canvas, of which a forward pass replaces a window."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -10,10 +10,10 @@ from transformers import DynamicCache, PreTrainedConfig
 
 from .compatibility import DynamicLayer
 
-__all__ = ["BlockCache"]
+__all__ = ["BlockCache", "BlockCacheLayer"]
 
 
-class _BlockCacheLayer(DynamicLayer):
+class BlockCacheLayer(DynamicLayer):
     """One layer: a buffer of keys and one of values for all columns, and views of the columns in use."""
 
     keys: torch.Tensor
@@ -119,13 +119,15 @@ class BlockCache(DynamicCache):
     ```
     """
 
+    layer_class: ClassVar[type[BlockCacheLayer]] = BlockCacheLayer
+
     def __init__(self, config: PreTrainedConfig, max_cache_len: int):
         super().__init__()
         self.layer_class_to_replicate = None
         self.capacity = max_cache_len
         # Columns that hold something.
         self.extent = 0
-        layers: list[Any] = [_BlockCacheLayer() for _ in range(config.num_hidden_layers)]
+        layers: list[Any] = [self.layer_class() for _ in range(config.num_hidden_layers)]
         self.layers = layers
 
     @property

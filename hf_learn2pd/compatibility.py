@@ -20,6 +20,7 @@ __all__ = [
     "cache_argument",
     "default_generation_options",
     "get_checkpoint_conversion_mapping",
+    "is_compiled",
     "register_checkpoint_conversion_mapping",
 ]
 
@@ -72,6 +73,20 @@ def attention_implementation(config: PreTrainedConfig) -> str:
         `str`: `"sdpa"`, `"eager"`, `"flash_attention_2"`, ...
     """
     return str(config._attn_implementation)
+
+
+def is_compiled(decoder: Any) -> bool:
+    """
+    Says whether what is called is compiled.
+
+    Args:
+        decoder (`nn.Module`): A module, or something with its `forward`.
+
+    Returns:
+        `bool`: Whether it was compiled by its method `compile`, or its `forward` by `torch.compile`.
+    """
+    by_method = getattr(decoder, "_compiled_call_impl", None) is not None
+    return by_method or hasattr(decoder.forward, "_torchdynamo_orig_callable")
 
 
 def default_generation_options() -> dict[str, Any]:

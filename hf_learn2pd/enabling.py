@@ -22,8 +22,9 @@ class _Forward:
 
     def __init__(self, model: Any):
         self.model = model
-        # What a cache is called there can be read from it.
+        # What a cache is called there can be read from it, and whether it is compiled.
         self.forward = model.forward
+        self._compiled_call_impl = model._compiled_call_impl
         self.accepted = set(inspect.signature(type(model).forward).parameters)
 
     def __call__(self, attention_mask: torch.Tensor | None = None, **inputs: Any) -> Any:

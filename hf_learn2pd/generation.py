@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 from transformers import (
+    CompileConfig,
     GenerationConfig,
     GenerationMixin,
     LogitsProcessorList,
@@ -18,6 +20,7 @@ from transformers.utils import ModelOutput
 
 from .blocks import BlockGrid, FixedBlocks, resolve_schedule
 from .canvas import Canvas
+from .compiling import Compiled
 from .configuration import DiffusionGenerationConfig
 from .filter import UnmaskingFilter
 from .inputs import Finite, check_attention_mask, check_length, check_prompts, check_unmasked, split_keywords
@@ -109,6 +112,19 @@ class DiffusionGenerationMixin(GenerationMixin):
         """The decoder, which gives hidden states, and the head that makes logits of them."""
         model: Any = self
         return model.get_decoder(), model.get_output_embeddings()
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """
+        Compiles `forward`, as any module does, and beside it the decoder's passes in `generate`.
+
+        Args:
+            args, kwargs: Those of `torch.compile`. Sizes of passes are dynamic.
+        """
+        parent: Any = super()
+        parent.compile(*args, **kwargs)
+        decoder, _ = self.denoising_modules()
+        if isinstance(decoder, nn.Module) and decoder is not self:
+            decoder.compile(*args, **kwargs)
 
     def adjust_generation_fn(self, *args: Any, **kwargs: Any) -> None:
         """Turns the generation config that `from_pretrained` has loaded into a [`DiffusionGenerationConfig`]."""
@@ -210,7 +226,8 @@ class DiffusionGenerationMixin(GenerationMixin):
                 f"`block_schedule` must be None for a block-causal model, whose blocks are all alike (got {schedule!r})"
             )
         # The objects stay here; what transformers copies and merges is plain.
-        config.decoding = config.block_schedule = None
+        compile_config = None if config.disable_compile else config.compile_config
+        config.decoding = config.block_schedule = config.compile_config = None
         if config.do_sample and config.top_k is None:
             # transformers' default would be 50.
             config.top_k = 0
@@ -260,6 +277,7 @@ class DiffusionGenerationMixin(GenerationMixin):
                 generator,
                 streamer,
                 None if tokenizer is None else len(tokenizer),
+                compile_config,
             )
 
         return parent.generate(
@@ -293,6 +311,7 @@ def _denoise(
     generator: torch.Generator | None,
     streamer: BaseStreamer | None,
     known: int | None,
+    compile_config: CompileConfig | None,
 ) -> DiffusionGenerationOutput | torch.Tensor:
     r"""
     Prepares the objects that the denoising loop asks, runs it, and gathers what it has left.
@@ -343,7 +362,10 @@ def _denoise(
     needs = strategy.needs
     if config.verify:
         policy, strategy = Drafts(policy, as_drafter(strategy), config.max_draft_length), LowConfidence()
-    policy = policy.begin(canvas, Setting(model.config, model.logits_shift, 2 if config.cfg_scale else 1))
+    copies = 2 if config.cfg_scale else 1
+    compiled = Compiled.of(model, copies * batch_size, compile_config)
+    compiled_cache = None if compiled is None else compiled.cache
+    policy = policy.begin(canvas, Setting(model.config, model.logits_shift, copies, compiled_cache))
     reader = Reader(
         model,
         special_tokens,
@@ -355,6 +377,7 @@ def _denoise(
         scan=config.end_of_text == "predicted",
         needs=needs,
         rescore=rescore,
+        compiled=compiled,
     )
     stop = Stop(EndOfTextCriteria(config.end_of_text, special_tokens), strategy, keeps_suffix)
     finite, criteria = Finite(device), BlockCriteria(stopping_criteria, canvas, special_tokens)
@@ -367,6 +390,8 @@ def _denoise(
 
     # 3. Pad and count
     finite.check()
+    if compiled is not None:
+        compiled.keep()
     if streamer is not None:
         streamer.end()
     criteria.shorten(canvas)

@@ -10,8 +10,8 @@ from .compatibility import default_generation_options
 
 __all__ = ["INHERITED", "MEANINGLESS", "is_inherited", "is_neutral"]
 
-# Kept. `use_cache`, which asks for a cache that grows token by token, and `disable_compile` change no result; whether
-# processors can be applied to several positions at once is decided where they are.
+# Kept. `use_cache`, which asks for a cache that grows token by token, changes no result; whether processors can be
+# applied to several positions at once is decided where they are.
 INHERITED = frozenset(
     {
         # length and end
@@ -53,6 +53,7 @@ INHERITED = frozenset(
         "eos_token_id",
         # without effect on the result
         "use_cache",
+        "compile_config",
         "disable_compile",
         # not options
         "transformers_version",
@@ -102,8 +103,6 @@ MEANINGLESS = frozenset(
         "output_hidden_states",
         "output_scores",
         "output_logits",
-        # the loop compiles nothing
-        "compile_config",
         # prompts are taken as they are, and there is no decoder beside the model
         "token_healing",
         "decoder_start_token_id",

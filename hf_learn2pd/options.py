@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from transformers import CompileConfig
+
 from .blocks import check_schedule
 from .checks import is_fraction, is_integer, is_number, is_token_id
 from .unmasking.resolve import check_decoding
@@ -50,6 +52,30 @@ def _is_source(value: Any) -> bool:
 
 def _are_token_ids(value: Any) -> bool:
     return is_token_id(value) or (isinstance(value, list | tuple) and len(value) > 0 and all(map(is_token_id, value)))
+
+
+# What `CompileConfig` hands on to `torch.compile`, which knows what values it takes of these types.
+_COMPILE_ARGUMENTS = {
+    "fullgraph": (lambda value: isinstance(value, bool), "a bool"),
+    "dynamic": (lambda value: value is None or isinstance(value, bool), "a bool or None"),
+    "backend": (lambda value: isinstance(value, str) or callable(value), "a name or a function"),
+    "mode": (lambda value: value is None or isinstance(value, str), "a name or None"),
+    "options": (lambda value: value is None or isinstance(value, dict), "a dict or None"),
+}
+
+
+def _check_compile_config(name: str, value: Any) -> None:
+    if not isinstance(value, CompileConfig):
+        raise ValueError(f"`{name}` must be a CompileConfig (got {value!r})")
+    for key, given in vars(value).items():
+        # transformers compiles on some devices only unless this is set; here what is asked for is done on all.
+        if key == "_compile_all_devices":
+            continue
+        if key not in _COMPILE_ARGUMENTS:
+            raise ValueError(f"`{name}` must hold {', '.join(_COMPILE_ARGUMENTS)} only (got {key}={given!r})")
+        holds, expected = _COMPILE_ARGUMENTS[key]
+        if not holds(given):
+            raise ValueError(f"`{name}` must have {expected} as `{key}` (got {given!r})")
 
 
 _positive = _holds(lambda value: is_integer(value, 1), "an integer above 0")
@@ -190,6 +216,16 @@ OPTIONS = {
             0.0,
             _holds(lambda value: is_number(value) and value >= 0, "a number of at least 0"),
             "Strength of classifier-free guidance, which doubles the batch; 0 for none.",
+        ),
+        Option(
+            "compile_config",
+            "`CompileConfig`",
+            None,
+            _check_compile_config,
+            "Arguments of `torch.compile`, with which the decoder is then compiled, on any device. Passes are padded "
+            "to few sizes, which are dynamic dimensions unless `dynamic=False`; with the default mode, "
+            '`"reduce-overhead"`, CUDA graphs replay them on a GPU. Attention must be sdpa or eager. What a '
+            "`block_cache` is kept in stays allocated for the next call. `disable_compile=True` switches it off.",
         ),
         Option("mask_token_id", "`int`", None, _token_id, "Id of the mask token. Defaults to the model config's."),
         Option(

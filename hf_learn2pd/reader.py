@@ -9,6 +9,7 @@ import torch
 
 from .canvas import Canvas
 from .compatibility import attention_implementation, cache_argument
+from .compiling import Compiled
 from .passes import ForwardPass
 from .prediction import Memory
 from .processors import Processors
@@ -40,6 +41,7 @@ class Reader:
             Whether to look for predicted end-of-text tokens: in all a pass computes, or with a cache in the block.
         needs (`frozenset[str]`, *optional*, defaults to nothing): Optional fields of [`BlockPrediction`] to compute.
         rescore (`Callable`, *optional*): See [`UnmaskingStrategy.rescore`].
+        compiled ([`Compiled`], *optional*): Pads passes and calls the decoder, where that is compiled.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Reader:
         scan: bool = False,
         needs: frozenset[str] = frozenset(),
         rescore: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None,
+        compiled: Compiled | None = None,
     ):
         self.config = model.config
         self.dtype = model.dtype
@@ -69,6 +72,7 @@ class Reader:
         self.scan = scan
         self.needs = needs
         self.rescore = rescore
+        self.compiled = compiled
         self.forward_passes: list[tuple[str, int, int, int]] = []
 
     def __call__(self, canvas: Canvas, step: ForwardPass) -> BlockPrediction:
@@ -127,18 +131,21 @@ class Reader:
             visible = None if visible is None else torch.cat((visible, visible))
             targets = None if targets is None else targets.repeat(2, 1)
             forwarded, count = torch.cat((forwarded, forwarded + count)), 2 * count
-        cache: dict[str, Any] = {"use_cache": False}
+        size, some = ids.shape, None if len(forwarded) == count else forwarded
+        self.forward_passes.append((step.kind, size[0] * step.states, size[1] // step.states, step.cached))
+        if self.compiled is not None:
+            ids, positions, visible, targets, some, at = self.compiled.pad(step, ids, positions, visible, targets, some)
+        inputs: dict[str, Any] = {"input_ids": ids, "position_ids": positions, "use_cache": False}
+        inputs["attention_mask"] = self._attention_mask(visible)
         if step.cache is not None and targets is not None:
-            cache = {"use_cache": True, self.cache_argument: step.cache}
-            some = None if len(forwarded) == count else forwarded
+            inputs |= {"use_cache": True, self.cache_argument: step.cache}
             if step.whole:
                 step.cache.refresh(targets, step.stored, some)
             else:
                 step.cache.window(targets, step.stored, step.beside, some)
-        self.forward_passes.append((step.kind, len(ids) * step.states, ids.shape[1] // step.states, step.cached))
-        return self.decoder(
-            input_ids=ids, attention_mask=self._attention_mask(visible), position_ids=positions, **cache
-        ).last_hidden_state
+        if self.compiled is None:
+            return self.decoder(**inputs).last_hidden_state
+        return self.compiled(step.cache, inputs).last_hidden_state[at, : size[1]]
 
     def _attention_mask(self, visible: torch.Tensor | None) -> torch.Tensor | None:
         """What is visible, in the form that the model's attention takes."""

@@ -18,6 +18,7 @@ FLOORS = [
     ["facts", "step_schedule"],
     ["canvas"],
     ["passes", "stopping", "watchers"],
+    ["compiling"],
     ["reader"],
     ["loop"],
     ["generation"],

@@ -2,7 +2,7 @@
 """What a pass policy is asked, and what it answers: one forward pass."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -72,11 +72,17 @@ class Setting(NamedTuple):
         config (`PreTrainedConfig`): The model's config.
         logits_shift (`int`): Columns to the left at which a token is predicted.
         copies (`int`): Rows of the model's batch for each row of the canvas: 2 with guidance.
+        compiled_cache (`Callable[[int], BlockCache]`, *optional*): Makes the cache of compiled passes.
     """
 
     config: PreTrainedConfig
     logits_shift: int
     copies: int
+    compiled_cache: Callable[[int], BlockCache] | None = None
+
+    def cache(self, columns: int) -> BlockCache:
+        """Makes what keys and values are kept in, for a canvas of so many columns."""
+        return BlockCache(self.config, columns) if self.compiled_cache is None else self.compiled_cache(columns)
 
 
 class Spans(NamedTuple):

@@ -45,7 +45,7 @@ class BlockCausal(PassPolicy):
         policy = copy(self)
         assert canvas.grid is not None
         policy.setting, policy.grid = setting, canvas.grid
-        policy.cache = BlockCache(setting.config, canvas.limit) if self.reuse else None
+        policy.cache = setting.cache(canvas.limit) if self.reuse else None
         policy.unstored = canvas.first
         policy.update(policy.measure(canvas, torch.zeros_like(canvas.block_done)).tolist(), None)
         return policy
@@ -53,7 +53,7 @@ class BlockCausal(PassPolicy):
     def plan(self, canvas: Canvas) -> ForwardPass:
         end = self._end(canvas)
         # The first pass attends to what it computes itself, as all do without a cache.
-        whole = self.cache is None or not self.cache.is_initialized
+        whole = self.cache is None or self.cache.extent == 0
         rows = torch.arange(len(canvas), device=end.device)
         spans = Spans(self.unstored, end, end, end)
         columns, valid = spans.columns(self.width)

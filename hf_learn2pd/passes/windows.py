@@ -77,7 +77,7 @@ class Windows(PassPolicy):
         policy.setting = setting
         # Where the first column is stored: with a suffix, behind the canvas' last column, which is always in sight.
         policy.first_slot = int(canvas.suffix_length is not None)
-        policy.cache = BlockCache(setting.config, canvas.limit + policy.first_slot)
+        policy.cache = setting.cache(canvas.limit + policy.first_slot)
         policy.update(policy.measure(canvas, torch.zeros_like(canvas.block_done)).tolist(), None)
         return policy
 
