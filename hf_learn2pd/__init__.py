@@ -6,7 +6,7 @@ from .cache import BlockCache
 from .configuration import DiffusionGenerationConfig
 from .enabling import disable_decoding, enable_decoding
 from .filter import UnmaskingFilter
-from .generation import DiffusionGenerationMixin, DiffusionGenerationOutput
+from .generation import DiffusionGenerationMixin
 from .models import (
     DreamConfig,
     DreamForMaskedDiffusion,
@@ -30,6 +30,7 @@ from .models import (
     SdarMoeForMaskedDiffusion,
     SdarMoeModel,
 )
+from .outputs import DiffusionGenerationOutput
 from .passes import BlockCausal, DualCache, FullCanvas, NeighbourCache, PassPolicy, PrefixCache, SlidingCache, Spans
 from .stopping import EndOfTextCriteria
 from .training import DataCollatorForMaskedDiffusion

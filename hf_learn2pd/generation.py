@@ -2,7 +2,6 @@
 """`model.generate(decoding=...)` for diffusion LLMs, and the one denoising loop behind it."""
 
 import os
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -16,7 +15,6 @@ from transformers import (
     StoppingCriteriaList,
 )
 from transformers.generation.streamers import BaseStreamer
-from transformers.utils import ModelOutput
 
 from .blocks import BlockGrid, FixedBlocks, resolve_schedule
 from .canvas import Canvas
@@ -25,6 +23,7 @@ from .configuration import DiffusionGenerationConfig
 from .filter import UnmaskingFilter
 from .inputs import Finite, check_attention_mask, check_length, check_prompts, check_unmasked, split_keywords
 from .loop import Watcher, denoise
+from .outputs import DiffusionGenerationOutput
 from .passes import Drafts, PassPolicy, Setting, as_drafter, resolve_policy
 from .prediction import Memory
 from .processors import Processors
@@ -36,35 +35,6 @@ from .unmasking.resolve import strategy_name
 from .watchers import BlockCriteria, StopStrings, Stream
 
 __all__ = ["DiffusionGenerationMixin", "DiffusionGenerationOutput"]
-
-
-@dataclass
-class DiffusionGenerationOutput(ModelOutput):
-    """
-    What `generate(return_dict_in_generate=True)` returns.
-
-    Args:
-        sequences (`torch.LongTensor` of shape `(batch_size, sequence_length)`):
-            Prompts and answers, padded behind the end of each row.
-        nfe (`torch.LongTensor` of shape `(batch_size,)`):
-            Number of forward passes of each row; a row that has finished stops counting.
-        tokens_per_forward (`torch.FloatTensor` of shape `(batch_size,)`):
-            Answer tokens, up to and including the first end-of-text, divided by `nfe`.
-        forward_passes (`list[tuple[str, int, int, int]]`):
-            For each call of the model: kind, rows, query length, cached length.
-        unmasking_steps (`torch.LongTensor` of shape `(batch_size, answer_length)`, *optional*):
-            The forward pass of its row, from 0, in which each token was unmasked; -1 behind the end of a row.
-            Returned with `output_unmasking_steps=True`.
-        acceptance_length (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
-            Mean number of steps of the stock loop that a forward pass has verified; with `verify=True`.
-    """
-
-    sequences: torch.Tensor
-    nfe: torch.Tensor | None = None
-    tokens_per_forward: torch.Tensor | None = None
-    forward_passes: list[tuple[str, int, int, int]] | None = None
-    unmasking_steps: torch.Tensor | None = None
-    acceptance_length: torch.Tensor | None = None
 
 
 class DiffusionGenerationMixin(GenerationMixin):
@@ -395,19 +365,9 @@ def _denoise(
     if streamer is not None:
         streamer.end()
     criteria.shorten(canvas)
-    length = int(canvas.ends.max())
-    sequences = canvas.sequences[:, :length]
     if not config.return_dict_in_generate:
-        return sequences
-    answer = sequences[:, prompt_length:]
-    is_end = torch.isin(answer, special_tokens.eos).long()
-    behind = is_end.cumsum(dim=-1) > is_end
-    in_text = torch.arange(answer.shape[1], device=device) < (canvas.ends - prompt_length)[:, None]
-    return DiffusionGenerationOutput(
-        sequences=sequences,
-        nfe=canvas.nfe,
-        tokens_per_forward=(in_text & ~behind).sum(dim=-1) / canvas.nfe,
-        forward_passes=reader.forward_passes,
-        unmasking_steps=canvas.unmasking_steps[:, : answer.shape[1]] if config.output_unmasking_steps else None,
-        acceptance_length=1 + policy.verified / canvas.nfe if isinstance(policy, Drafts) else None,
+        return canvas.sequences[:, : int(canvas.ends.max())]
+    verified = policy.verified if isinstance(policy, Drafts) else None
+    return DiffusionGenerationOutput.of(
+        canvas, special_tokens, reader.forward_passes, bool(config.output_unmasking_steps), verified
     )

@@ -1,7 +1,6 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """What the model says: a planned forward pass in, a prediction of each row's block out."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from .canvas import Canvas
 from .compatibility import attention_implementation, cache_argument
 from .compiling import Compiled
+from .fields import Fields
 from .passes import ForwardPass
 from .prediction import Memory
 from .processors import Processors
@@ -62,15 +62,13 @@ class Reader:
         self.dtype = model.dtype
         self.decoder, self.head = model.denoising_modules()
         self.cache_argument = cache_argument(self.decoder.forward) or ""
-        self.logits_shift = model.logits_shift
         self.special_tokens = special_tokens
         self.memory = memory
         self.processors = processors
         self.do_sample = do_sample
         self.generator = generator
         self.cfg_scale = cfg_scale
-        self.scan = scan
-        self.needs = needs
+        self.fields = Fields(needs, scan, memory, special_tokens, model.logits_shift, self._logits)
         self.rescore = rescore
         self.compiled = compiled
         self.forward_passes: list[tuple[str, int, int, int]] = []
@@ -98,7 +96,7 @@ class Reader:
             logits, memory = self.rescore(logits, before, masked.clone())
             self.memory.store("memory", memory, rows, 0.0)
         tokens, nothing = self._pick(canvas, rows, block, logits)
-        logits, total = self._measured(logits)
+        logits, total = self.fields.measured(logits)
         confidence = (logits.gather(-1, tokens[..., None]).squeeze(-1) - total).exp()
         confidence = confidence.masked_fill(~in_block | nothing, 0.0)
         positions = canvas.columns[rows] - canvas.prompt_length
@@ -114,9 +112,7 @@ class Reader:
             noise=canvas.noise[positions],
             in_block=in_block,
             vocab_size=self.config.vocab_size,
-            end_of_text=self._scan(hidden, canvas, step, tokens, confidence, masked) if self.scan else None,
-            **self._needed(logits, total),
-            **self._compared(canvas, step, hidden, logits - total[..., None], tokens),
+            **self.fields(canvas, step, hidden, logits, total, tokens, confidence, masked),
         )
 
     def _run(self, canvas: Canvas, step: ForwardPass) -> torch.Tensor:
@@ -195,96 +191,3 @@ class Reader:
         return self.processors.settle(
             texts, canvas.columns[rows], prediction.rows, prediction.tokens, prediction.confidence, chosen
         )
-
-    def _measured(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits measured from the largest, and the logarithm of what they sum up to."""
-        if len(self.special_tokens.never_confident):
-            logits = logits.index_fill(-1, self.special_tokens.never_confident, -torch.inf)
-        # Probabilities close to 1 would otherwise be rounded as the logits are.
-        logits = logits - logits.amax(dim=-1, keepdim=True)
-        return logits, logits.logsumexp(dim=-1)
-
-    def _needed(self, logits: torch.Tensor, total: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Computes the optional fields that the strategy needs and that are about this step alone."""
-        found = {}
-        if "margin" in self.needs:
-            first, second = (logits.topk(2, dim=-1).values - total[..., None]).exp().unbind(dim=-1)
-            found["margin"] = first - second
-        if "entropy" in self.needs:
-            probabilities = (logits - total[..., None]).exp()
-            found["entropy"] = torch.special.entr(probabilities).sum(dim=-1) / math.log(logits.shape[-1])
-        return found
-
-    def _compared(
-        self,
-        canvas: Canvas,
-        step: ForwardPass,
-        hidden: torch.Tensor,
-        log_probabilities: torch.Tensor,
-        tokens: torch.Tensor,
-    ) -> dict[str, torch.Tensor]:
-        """Computes the optional fields that compare with the steps before, and remembers this one."""
-        wanted = self.needs & {"repeats", "agreements", "divergence"}
-        if not wanted:
-            return {}
-        rows, memory, found = step.rows, self.memory, {}
-        starts, begins = canvas.rows.block_start[rows], (canvas.rows.step_in_block[rows] == 0)[:, None]
-        same = tokens == memory.before("tokens", tokens, rows, starts, -1)
-        for name in wanted - {"divergence"}:
-            count = memory.recall(name, tokens, rows, 0).masked_fill(begins, 0)
-            # Agreements go on from the block before, of which a count of repetitions knows nothing.
-            agrees = same & ~begins if name == "repeats" else same
-            found[name] = torch.where(agrees, count, -1 if name == "agreements" else 0) + 1
-            memory.store(name, found[name], rows, 0)
-        # What this pass says about the next block. With a cache, or where no block sees the next one, it has not
-        # computed that: what lies right of the block in its window is there because other rows are wider.
-        end = (canvas.reach if step.cache is None and canvas.grid is None else canvas.rows.block_end)[rows, None]
-        ahead, columns = step.at + canvas.block_length, canvas.columns[rows]
-        known = (ahead < hidden.shape[1]) & (columns + canvas.block_length < end)
-        logits, total = self._measured(self._logits(hidden, step.places, ahead.clamp(max=hidden.shape[1] - 1)))
-        next_tokens = logits.argmax(dim=-1).masked_fill(~known, -1)
-        if "divergence" in wanted:
-            before = memory.before("log_probabilities", log_probabilities, rows, starts, torch.nan)
-            # What is never predicted has no probability in either step.
-            moved = log_probabilities.exp() * (log_probabilities - before)
-            moved = moved.masked_fill(log_probabilities == -torch.inf, 0.0).sum(dim=-1).nan_to_num(torch.inf)
-            last = memory.recall("divergence", moved, rows, torch.inf)
-            found["divergence"] = torch.maximum(moved, last).masked_fill(begins, torch.inf)
-            memory.store("divergence", moved, rows, torch.inf)
-            following = (logits - total[..., None]).masked_fill(~known[..., None], torch.nan)
-            log_probabilities = log_probabilities.masked_fill((columns >= end)[..., None], torch.nan)
-            log_probabilities = torch.cat((log_probabilities, following), dim=1)
-            memory.store("log_probabilities", log_probabilities, rows, torch.nan)
-        tokens = tokens.masked_fill(columns >= end, -1)
-        memory.store("tokens", torch.cat((tokens, next_tokens), dim=1), rows, -1)
-        memory.store("starts", starts, rows, 0)
-        return found
-
-    def _scan(
-        self,
-        hidden: torch.Tensor,
-        canvas: Canvas,
-        step: ForwardPass,
-        tokens: torch.Tensor,
-        confidence: torch.Tensor,
-        masked: torch.Tensor,
-    ) -> torch.Tensor:
-        """Returns `BlockPrediction.end_of_text`; in chunks of a block, so that memory does not grow with the canvas."""
-        eos, state, rows = self.special_tokens.eos, canvas.rows, step.rows
-        found = confidence.new_full((len(rows), state.tokens.shape[1]), -1.0)
-        if step.cache is None and step.targets is not None:
-            width = step.columns.shape[1]
-            for first in range(0, width, canvas.block_length):
-                place = torch.arange(first, min(first + canvas.block_length, width), device=hidden.device)
-                columns = step.columns[:, place]
-                # The entry of the column at which this one is predicted.
-                at = (place - self.logits_shift).clamp(min=0).expand_as(columns)
-                logits = self._logits(hidden, step.places, at)
-                picked = logits.argmax(dim=-1)
-                logits, total = self._measured(logits)
-                sure = (logits.gather(-1, picked[..., None]).squeeze(-1) - total).exp()
-                ends = torch.isin(picked, eos) & (state.tokens.gather(1, columns) == self.special_tokens.mask)
-                ends &= (columns >= canvas.prompt_length) & (step.targets[:, place] >= 0)
-                found.scatter_reduce_(1, columns, sure.masked_fill(~ends, -1.0), "amax")
-        ends = masked & torch.isin(tokens, eos)
-        return found.scatter_(1, canvas.columns[rows], confidence.masked_fill(~ends, -1.0))
