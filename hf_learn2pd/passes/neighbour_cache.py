@@ -19,7 +19,8 @@ class NeighbourCache(Windows):
     Computes everything once; a row that begins a block then computes only that, the block before and what comes into
     sight, and all older keys and values stay as they were.
 
-    Every pass but a row's first is as wide as two blocks at most, so rows never wait for each other.
+    A row's first pass is the only one over everything; the others are as wide as its block, or as two and what comes
+    into sight.
 
     Args:
         refresh_every (`int`, *optional*): Passes of a row after which everything is computed anew; never if None.
