@@ -6,7 +6,7 @@ from conftest import STRATEGIES, golden_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_learn2pd import AdaBlock, LowConfidence, Oracle
+from hf_learn2pd import AdaBlock, DualCache, LowConfidence, NeighbourCache, Oracle, PrefixCache
 
 MASK, EOT = 511, 510
 settings.register_profile("project", max_examples=30, deadline=None, derandomize=True)
@@ -26,11 +26,27 @@ LENGTHS = st.one_of(FIXED, FIXED, ADAPTIVE)
 END_OF_TEXT = st.sampled_from([None, "accepted", "cut", "predicted"])
 # A common token of the tiny checkpoint stands in for EoT, so that texts do end.
 ENDS = st.sampled_from([407, 115, EOT])
+EVERY = st.sampled_from([None, 2, 5])
+
+
+class Prefix(PrefixCache):
+    columns_per_pass = 0
+
+
+class Dual(DualCache):
+    columns_per_pass = 0
+
+
+class Local(NeighbourCache):
+    columns_per_pass = 0
+
+
+# Rows that need different widths go in turn, as they do in batches too large for these tests.
+IN_TURN = st.builds(lambda policy, every: {"block_cache": policy(every)}, st.sampled_from([Prefix, Dual, Local]), EVERY)
 CACHES = st.one_of(
     st.just({}),
-    st.fixed_dictionaries(
-        {"block_cache": st.sampled_from(["prefix", "dual", "local"]), "refresh_every": st.sampled_from([None, 2, 5])}
-    ),
+    IN_TURN,
+    st.fixed_dictionaries({"block_cache": st.sampled_from(["prefix", "dual", "local"]), "refresh_every": EVERY}),
 )
 SUFFIXES = st.sampled_from([None, None, 0, 3, 12])
 

@@ -17,8 +17,6 @@ __all__ = ["Windows"]
 # Rows that need a pass over all that is in sight wait for each other until they are one in this many of the batch, or
 # nobody else has anything to do; meanwhile the others go on.
 ROWS_PER_REFRESH = 4
-# A pass over so many columns costs about as much as over a few: less is not worth a pass of its own.
-COLUMNS_PER_PASS = 128
 
 
 @dataclass
@@ -42,6 +40,8 @@ class Windows(PassPolicy):
 
     stores = True
     kind: ClassVar[str] = "window"
+    # A pass over so many columns costs about as much as over a few: less is not worth a pass of its own.
+    columns_per_pass: ClassVar[int] = 128
 
     # Of a call: where the first column is stored; by row, its window and its turn, 0 where everything is computed, 1
     # where more than a block is, else 2; the numbers that were measured.
@@ -91,7 +91,7 @@ class Windows(PassPolicy):
         fresh, wide, narrow = order.tensor_split((self.fresh_count, self.fresh_count + self.wide_count))
         if self.fresh_count * ROWS_PER_REFRESH >= len(canvas):
             return self._refresh(canvas, fresh)
-        if len(narrow) * (self.width - self.narrow_width) <= COLUMNS_PER_PASS:
+        if len(narrow) * (self.width - self.narrow_width) <= self.columns_per_pass:
             rows = order[self.fresh_count :].sort().values
             return self._window(canvas, rows, self.width)
         if self.wide_count >= len(narrow):
