@@ -174,13 +174,14 @@ def test_the_end_of_the_text_waits_for_what_stands_before_it():
     assert output.sequences.tolist() == [[1, 2, 1, 2, EOT]] and [len(each[0]) for each in model.canvases] == [8, 5]
 
 
-def test_passes_of_the_cache_by_hand():
-    """Windows of a margin of 3 and a block of 8; everything again once 8 tokens have been unmasked."""
+@pytest.mark.parametrize("margin", [3, 24])
+def test_passes_of_the_cache_by_hand(margin):
+    """Windows of a margin, at most up to the first column, and a block of 8; everything after each 8 tokens."""
     model, options = golden_model("tiny_llada"), {"max_new_tokens": 24, "end_of_text": None}
     output = model.generate(
         torch.tensor([PROMPT]),
         block_schedule=SlidingBlocks(8),
-        block_cache=SlidingCache(margin=3),
+        block_cache=SlidingCache(margin=margin),
         decoding=LowConfidence(),
         return_dict_in_generate=True,
         output_unmasking_steps=True,
@@ -191,7 +192,7 @@ def test_passes_of_the_cache_by_hand():
     before, expected = 5, []
     for step in range(24):
         start = 5 + next(place for place, other in enumerate(steps) if other >= step)
-        left = min(start - before, start) if start - before > 3 else 3
+        left = min(max(start - before, margin), start)
         window = ("sliding", 1, min(start + 8, 29) - start + left, 29)
         expected.append(("full", 1, 29, 0) if step % 8 == 0 else window)
         before = start
@@ -260,10 +261,13 @@ def test_a_suffix_as_long_as_the_answer_changes_nothing(prompts, lengths, block_
         assert torch.equal(getattr(seen, name), getattr(plain, name))
 
 
-@given(PROMPTS, st.integers(1, 40), st.integers(1, 16), ENDS)
-def test_other_blocks_are_computed_anew_where_they_begin(prompts, max_new_tokens, block_length, eos):
-    """Fixed blocks without a margin: all that the dual cache computes, and in a block's first passes nothing else."""
-    options = {"decoding": Threshold(0.5), "max_new_tokens": max_new_tokens, "block_length": block_length}
+OTHERS = st.sampled_from([FixedBlocks(1), FixedBlocks(5), FixedBlocks(8), AdaBlock(4, 0.1, tuple(range(0, 512, 4)))])
+
+
+@given(PROMPTS, st.integers(1, 40), OTHERS, ENDS)
+def test_other_blocks_are_computed_anew_where_they_begin(prompts, max_new_tokens, schedule, eos):
+    """Without a margin, as with the dual cache."""
+    options = {"decoding": Threshold(0.5), "max_new_tokens": max_new_tokens, "block_schedule": schedule}
     _, sliding = generate(prompts, block_cache=SlidingCache(margin=0), eos_token_id=eos, **options)
     _, dual = generate(prompts, block_cache=DualCache(), eos_token_id=eos, **options)
     for name in ("sequences", "nfe", "unmasking_steps"):
@@ -308,11 +312,14 @@ def test_only_what_nothing_masked_stands_before_is_streamed():
 
 def test_criteria_see_complete_texts_column_by_column():
     tokens, confidence = [5, 6, 7, 8, 3, 4], [0.95, 0.5, 0.95, 0.6, 0.95, 0.95]
-    recorder = Recorder(3)
+    recorder = Recorder(8)
     run = {"decoding": Threshold(0.9), "block_schedule": SlidingBlocks(3)}
     output = ScriptedModel(tokens, confidence).run([[1], [2]], stopping_criteria=[recorder], **run)
-    assert recorder.calls == [[[row, *tokens[:count]] for row in (1, 2)] for count in range(1, 6)]
-    assert output.sequences.tolist() == [[1, 5, 6, 7, 8, 3], [2, 5, 6, 7, 8, 3]]
+    assert recorder.calls == [[[row, *tokens[:count]] for row in (1, 2)] for count in range(1, 5)]
+    assert output.sequences.tolist() == [[1, 5, 6, 7, 8], [2, 5, 6, 7, 8]] and output.nfe.tolist() == [3, 3]
+    # What stands before the first mask is seen at once, though the block is not done.
+    output = ScriptedModel(tokens, confidence).run([[1], [2]], stopping_criteria=[Recorder(5)], **run)
+    assert output.sequences.tolist() == [[1, 5], [2, 5]] and output.nfe.tolist() == [1, 1]
     # A time limit keeps what is complete.
     output = ScriptedModel(tokens, confidence).run(stopping_criteria=[MaxTimeCriteria(max_time=0.0)], **run)
     assert output.sequences.tolist() == [[1, 2, 5]] and output.nfe.tolist() == [1]
