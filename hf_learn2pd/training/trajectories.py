@@ -6,145 +6,30 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from accelerate import PartialState
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch.nn.functional import pad
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer
 
 from hf_learn2pd import __version__
 
-from ..canvas import Canvas
-from ..filter.features import FIELDS
-from ..passes import FullCanvas, Setting
-from ..prediction import Memory
-from ..reader import Reader
 from ..special_tokens import SpecialTokens
-from ..unmasking import UnmaskingStrategy, most_confident
+from ..unmasking import UnmaskingStrategy
 from .fingerprint import fingerprint_module, fingerprint_policy, fingerprint_tensors, fingerprint_tokenizer
 from .prompts import read_prompts, tokenize_prompts
+from .replay import Trajectories, replay
 
 __all__ = ["Trajectories", "collect_trajectories", "load_trajectories", "replay"]
 
 # Lists the files of the last complete run; files of a longer one may lie beside them.
 _RUN = "run.json"
-
-
-@dataclass(frozen=True)
-class Trajectories:
-    """
-    What a filter learns from: one row for each block in each denoising step of the oracle.
-
-    All fields have the shape `(samples, block_length)` and but for `correct` the meaning they have in
-    [`BlockPrediction`].
-
-    Args:
-        confidence (`torch.FloatTensor`): Probability of the prediction.
-        margin (`torch.FloatTensor`): Difference between the two highest probabilities.
-        entropy (`torch.FloatTensor`): Entropy, as a part of the highest possible one.
-        repeats (`torch.LongTensor`): Steps in a row with the same prediction.
-        masked (`torch.BoolTensor`): Positions still masked in that step.
-        in_block (`torch.BoolTensor`): Positions that belong to the block.
-        correct (`torch.BoolTensor`): Whether the prediction equals the final output.
-    """
-
-    confidence: torch.Tensor
-    margin: torch.Tensor
-    entropy: torch.Tensor
-    repeats: torch.Tensor
-    masked: torch.Tensor
-    in_block: torch.Tensor
-    correct: torch.Tensor
-
-    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Self:
-        """Applies a function to every field."""
-        return replace(self, **{name: change(value) for name, value in self.tensors().items()})
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """All fields by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def cat(cls, parts: Sequence[Self]) -> Self:
-        """Joins trajectories; blocks shorter than the longest get positions that belong to no block."""
-        width = max(part.confidence.shape[1] for part in parts)
-        wide = [part.map(lambda values: pad(values, (0, width - values.shape[1]))) for part in parts]
-        return cls(*(torch.cat([getattr(part, field.name) for part in wide]) for field in fields(cls)))
-
-
-@torch.no_grad()
-def replay(
-    model: Any,
-    prompt_ids: torch.Tensor,
-    answer_ids: torch.Tensor,
-    attention_mask: torch.Tensor | None = None,
-    block_length: int = 32,
-    stop_at_end_of_text: bool = False,
-    policy: UnmaskingStrategy | None = None,
-) -> Trajectories:
-    """
-    Denoises towards known answers, unmasking in each step exactly the predictions that are right.
-
-    A block in which a step predicts nothing new that is right is filled in from the answer, so that the context is
-    always that of the answer. Source: https://huggingface.co/papers/2509.25188.
-
-    Args:
-        model ([`DiffusionGenerationMixin`]): The model the filter is for.
-        prompt_ids (`torch.LongTensor` of shape `(rows, prompt_length)`): Prompts, left-padded.
-        answer_ids (`torch.LongTensor` of shape `(rows, answer_length)`): The whole answer region of the final output.
-        attention_mask (`torch.Tensor` of shape `(rows, prompt_length)`, *optional*): 0 at padding.
-        block_length (`int`, *optional*, defaults to 32): Positions that are denoised together.
-        stop_at_end_of_text (`bool`, *optional*, defaults to `False`):
-            Whether a row is done with the block that holds its first end-of-text token.
-        policy ([`UnmaskingStrategy`], *optional*):
-            Unmasks only what it chooses among these, so that the states are those a filter meets when it decodes; where
-            that is nothing, the token of its most confident position is filled in.
-
-    Returns:
-        [`Trajectories`]
-    """
-    special_tokens = SpecialTokens.of(model.generation_config, model.config, prompt_ids.device)
-    canvas = Canvas(
-        prompt_ids, attention_mask, answer_ids.shape[1], min(block_length, answer_ids.shape[1]), None, special_tokens
-    )
-    reader = Reader(model, special_tokens, Memory(len(prompt_ids)), needs=frozenset(FIELDS.values()))
-    passes = FullCanvas().begin(canvas, Setting(model.config, model.logits_shift, 1))
-    if policy is not None:
-        policy = policy.prepare(len(prompt_ids), block_length, prompt_ids.device)
-    last = torch.full_like(canvas.ends, answer_ids.shape[1] - 1)
-    if stop_at_end_of_text:
-        is_end = torch.isin(answer_ids, special_tokens.eos)
-        last = torch.where(is_end.any(dim=-1), is_end.long().argmax(dim=-1), last)
-    parts = []
-    while len(canvas):
-        prediction = reader(canvas, passes.plan(canvas))
-        index = prediction.positions.clamp(max=answer_ids.shape[1] - 1)
-        expected = answer_ids[prediction.rows].gather(1, index)
-        correct = (prediction.tokens == expected) & prediction.in_block
-        values = {field.name: getattr(prediction, field.name, correct) for field in fields(Trajectories)}
-        parts.append(Trajectories(**values))
-        right = prediction.masked & correct
-        if policy is None:
-            filled = prediction.masked
-        else:
-            right &= policy(prediction)
-            filled = most_confident(prediction.confidence, prediction.masked, torch.ones_like(prediction.rows))
-        canvas.unmask(prediction.of_canvas, expected, torch.where(right.any(dim=-1, keepdim=True), right, filled))
-        in_last = canvas.rows.block_end - canvas.prompt_length > last[canvas.rows.batch]
-        complete = canvas.block_done & in_last
-        canvas.advance()
-        leaving, *numbers = torch.cat((complete.sum(dim=0, keepdim=True), passes.measure(canvas, complete))).tolist()
-        kept = canvas.leave(complete, canvas.rows.end, leaving)
-        passes.update(numbers, kept)
-        reader.memory.select(kept)
-    return Trajectories.cat(parts)
 
 
 def collect_trajectories(

@@ -1,0 +1,168 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""A known answer denoised again, and what a filter learns from on the way."""
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
+
+import torch
+from torch.nn.functional import pad
+
+from ..blocks import FixedBlocks
+from ..canvas import Canvas
+from ..choice import ask
+from ..filter.features import FIELDS
+from ..loop import denoise
+from ..passes import ForwardPass, FullCanvas, PassPolicy, Setting
+from ..prediction import Memory
+from ..reader import Reader
+from ..special_tokens import SpecialTokens
+from ..stopping import EndOfTextCriteria, Stop
+from ..unmasking import BlockPrediction, LowConfidence, Threshold, UnmaskingStrategy, most_confident
+
+__all__ = ["Trajectories", "replay"]
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """
+    What a filter learns from: one row for each block in each denoising step of the oracle.
+
+    All fields have the shape `(samples, block_length)` and but for `correct` the meaning they have in
+    [`BlockPrediction`].
+
+    Args:
+        confidence (`torch.FloatTensor`): Probability of the prediction.
+        margin (`torch.FloatTensor`): Difference between the two highest probabilities.
+        entropy (`torch.FloatTensor`): Entropy, as a part of the highest possible one.
+        repeats (`torch.LongTensor`): Steps in a row with the same prediction.
+        masked (`torch.BoolTensor`): Positions still masked in that step.
+        in_block (`torch.BoolTensor`): Positions that belong to the block.
+        correct (`torch.BoolTensor`): Whether the prediction equals the final output.
+    """
+
+    confidence: torch.Tensor
+    margin: torch.Tensor
+    entropy: torch.Tensor
+    repeats: torch.Tensor
+    masked: torch.Tensor
+    in_block: torch.Tensor
+    correct: torch.Tensor
+
+    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Self:
+        """Applies a function to every field."""
+        return replace(self, **{name: change(value) for name, value in self.tensors().items()})
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All fields by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def cat(cls, parts: Sequence[Self]) -> Self:
+        """Joins trajectories; blocks shorter than the longest get positions that belong to no block."""
+        width = max(part.confidence.shape[1] for part in parts)
+        wide = [part.map(lambda values: pad(values, (0, width - values.shape[1]))) for part in parts]
+        return cls(*(torch.cat([getattr(part, field.name) for part in wide]) for field in fields(cls)))
+
+
+@torch.no_grad()
+def replay(
+    model: Any,
+    prompt_ids: torch.Tensor,
+    answer_ids: torch.Tensor,
+    attention_mask: torch.Tensor | None = None,
+    block_length: int = 32,
+    stop_at_end_of_text: bool = False,
+    policy: UnmaskingStrategy | None = None,
+) -> Trajectories:
+    """
+    Denoises towards known answers, unmasking in each step exactly the predictions that are right.
+
+    A block in which a step predicts nothing new that is right is filled in from the answer, so that the context is
+    always that of the answer. Source: https://huggingface.co/papers/2509.25188.
+
+    Args:
+        model ([`DiffusionGenerationMixin`]): The model the filter is for.
+        prompt_ids (`torch.LongTensor` of shape `(rows, prompt_length)`): Prompts, left-padded.
+        answer_ids (`torch.LongTensor` of shape `(rows, answer_length)`): The whole answer region of the final output.
+        attention_mask (`torch.Tensor` of shape `(rows, prompt_length)`, *optional*): 0 at padding.
+        block_length (`int`, *optional*, defaults to 32): Positions that are denoised together.
+        stop_at_end_of_text (`bool`, *optional*, defaults to `False`):
+            Whether a row is done with the block that holds its first end-of-text token.
+        policy ([`UnmaskingStrategy`], *optional*):
+            Unmasks only what it chooses among these, so that the states are those a filter meets when it decodes; where
+            that is nothing, the token of its most confident position is filled in.
+
+    Returns:
+        [`Trajectories`]
+    """
+    special_tokens = SpecialTokens.of(model.generation_config, model.config, prompt_ids.device)
+    rows, length = answer_ids.shape
+    canvas = Canvas(prompt_ids, attention_mask, length, min(block_length, length), None, special_tokens)
+    reader = Reader(model, special_tokens, Memory(rows), needs=frozenset(FIELDS.values()))
+    if policy is not None:
+        policy = policy.prepare(rows, block_length, prompt_ids.device)
+    passes = _Replay(FullCanvas(), answer_ids, policy).begin(canvas, Setting(model.config, model.logits_shift, 1))
+    last = torch.full_like(canvas.ends, length - 1)
+    if stop_at_end_of_text:
+        is_end = torch.isin(answer_ids, special_tokens.eos)
+        last = torch.where(is_end.any(dim=-1), is_end.long().argmax(dim=-1), last)
+
+    def leave(
+        canvas: Canvas, prediction: BlockPrediction, finished: torch.Tensor, text_end: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ends rows with the block that holds their last position."""
+        in_last = canvas.rows.block_end - canvas.prompt_length > last[canvas.rows.batch]
+        return finished | (canvas.block_done & in_last), text_end
+
+    # Everything that a replay offers becomes final, and no token ends a text.
+    stop = Stop(EndOfTextCriteria(None, special_tokens), LowConfidence(), passes.keeps_suffix)
+    denoise(canvas, passes, reader, Threshold(0.0), FixedBlocks(block_length), stop, [leave])
+    return Trajectories.cat(passes.parts)
+
+
+@dataclass
+class _Replay(PassPolicy):
+    """
+    Plans what another policy plans, and offers the known answer where what is predicted equals it.
+
+    Args:
+        policy ([`PassPolicy`]): Plans passes.
+        answer_ids (`torch.LongTensor` of shape `(rows, answer_length)`): The known answers.
+        follows ([`UnmaskingStrategy`], *optional*): Chooses among what is right; the oracle takes all of it.
+    """
+
+    policy: PassPolicy
+    answer_ids: torch.Tensor
+    follows: UnmaskingStrategy | None
+
+    parts: list[Trajectories] = field(init=False, repr=False, compare=False)
+
+    def begin(self, canvas: Canvas, setting: Setting) -> "_Replay":
+        replayed = copy(self)
+        replayed.policy, replayed.parts = self.policy.begin(canvas, setting), []
+        return replayed
+
+    def plan(self, canvas: Canvas) -> ForwardPass:
+        return self.policy.plan(canvas)
+
+    def settle(self, canvas: Canvas, step: ForwardPass, prediction: BlockPrediction) -> BlockPrediction:
+        prediction = self.policy.settle(canvas, step, prediction)
+        index = prediction.positions.clamp(max=self.answer_ids.shape[1] - 1)
+        expected = self.answer_ids[prediction.rows].gather(1, index)
+        correct = (prediction.tokens == expected) & prediction.in_block
+        values = {each.name: getattr(prediction, each.name, correct) for each in fields(Trajectories)}
+        self.parts.append(Trajectories(**values))
+        right, filled = prediction.masked & correct, prediction.masked
+        if self.follows is not None:
+            right &= ask(self.follows, prediction)
+            filled = most_confident(prediction.confidence, prediction.masked, torch.ones_like(prediction.rows))
+        offered = torch.where(right.any(dim=-1, keepdim=True), right, filled)
+        return replace(prediction, tokens=expected, masked=offered)
+
+    def measure(self, canvas: Canvas, finished: torch.Tensor) -> torch.Tensor:
+        return self.policy.measure(canvas, finished)
+
+    def update(self, numbers: Sequence[int], kept: torch.Tensor | None) -> None:
+        self.policy.update(numbers, kept)
