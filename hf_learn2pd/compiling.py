@@ -1,7 +1,6 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """Compiled passes: tensors of few sizes, a cache whose buffers keep their place, and the compiled decoder."""
 
-import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -37,7 +36,11 @@ class _StaticLayer(BlockCacheLayer):
         # What is made in inference mode can be written to nowhere else.
         with torch.inference_mode(False):
             super().lazy_initialization(key_states, value_states)
-        self._mark()
+        self.flat = []
+        for buffer in self.buffers:
+            torch._dynamo.mark_static_address(buffer, guard=False)
+            if self.dynamic:
+                torch._dynamo.maybe_mark_dynamic(buffer, (0, 1))
 
     def begin(self, rows: int, allocated: int) -> None:
         """Makes room for another call; the place changes only if more is needed than ever before."""
@@ -71,14 +74,9 @@ class _StaticLayer(BlockCacheLayer):
             buffer[: len(indices)] = buffer.index_select(0, indices.to(buffer.device))
 
     def _change(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        super()._change(change)
-        self._mark()
-
-    def _mark(self) -> None:
         for buffer in self.buffers:
-            torch._dynamo.mark_static_address(buffer, guard=False)
-            if self.dynamic:
-                torch._dynamo.maybe_mark_dynamic(buffer, (0, 1))
+            changed = change(buffer)
+            buffer.resize_(changed.shape).copy_(changed)
 
 
 class StaticBlockCache(BlockCache):
@@ -120,6 +118,16 @@ class StaticBlockCache(BlockCache):
                 layer.grow(round_columns(columns) + 1)
         return layer.allocated - 1
 
+    def _place(self, *args: Any, **kwargs: Any) -> None:
+        super()._place(*args, **kwargs)
+        layer: Any = self.layers[0]
+        # No view of another tensor, whose sizes would count as well.
+        index = layer.index.clone()
+        if layer.dynamic:
+            torch._dynamo.maybe_mark_dynamic(index, 0)
+        for layer in self.layers:
+            layer.index = index
+
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         super().batch_select_indices(indices)
         self.rows = len(indices)
@@ -135,7 +143,7 @@ class Padded(NamedTuple):
 
     Args:
         ids, positions (`torch.LongTensor` of shape `(rows, width)`): What the model reads, and where it stands.
-        visible (`torch.BoolTensor` of shape `(rows, 1, keys)` or `(rows, width, keys)`): Which keys may be seen.
+        visible (`torch.BoolTensor` of shape `(rows, 1, 1 or width, keys)`): Which keys may be seen.
         targets (`torch.LongTensor` of shape `(rows, width)`, *optional*): Where it is stored; -1 for nowhere.
         rows (`torch.LongTensor` of shape `(rows,)`, *optional*): Which rows of the cache these are; all if None.
         at (`slice` or `torch.LongTensor`): Which rows are those of the pass that was padded.
@@ -180,6 +188,9 @@ class Compiled:
         if compile_config is not None:
             self.dynamic = compile_config.dynamic is not False
             self.decoder = _compile(self.decoder.__call__, compile_config)
+        if hasattr(model.config, "is_causal"):
+            # A pass writes it into the instance, and a graph that was made before would notice.
+            model.config.is_causal = model.config.is_causal
         # What buffers are made for; they serve no other.
         self.made_for = (model.device, model.dtype, torch.is_autocast_enabled(model.device.type), self.dynamic)
 
@@ -250,10 +261,10 @@ class Compiled:
         # The last of several rows has company, for a batch of one would be another graph.
         padded = max(round_rows(count), min(self.rows, 2)), width
         if visible is None:
-            visible = torch.ones(len(ids), 1, known, dtype=torch.bool, device=ids.device)
-        visible = visible[:, None] if visible.ndim == 2 else visible
+            visible = torch.ones(len(ids), known, dtype=torch.bool, device=ids.device)
+        visible = visible[:, None] if visible.ndim == 3 else visible[:, None, None]
         # Rows and columns that were added see something, for without anything attention gives no number.
-        seen = _fill(visible, (padded[0], 1 if visible.shape[1] == 1 else width, keys), True, at)
+        seen = _fill(visible, (padded[0], 1, 1 if visible.shape[2] == 1 else width, keys), True, at)
         seen[..., known:] = False
         return Padded(
             ids=_fill(ids, padded, 0, at),
@@ -276,17 +287,13 @@ class Compiled:
             What the decoder returns.
         """
         if self.dynamic:
-            sizes = {"input_ids": (0, 1), "position_ids": (0, 1), "attention_mask": (0, 2, 3)}
-            marked = [(inputs[name], dimensions) for name, dimensions in sizes.items()]
-            if cache is not None:
-                layer: Any = cache.layers[0]
-                marked.append((layer.index, (0,)))
-            for tensor, dimensions in marked:
-                torch._dynamo.maybe_mark_dynamic(tensor, dimensions)
-        # Buffers are made in the first pass, which is not compiled: within a graph they would have no place.
-        first = cache is not None and not cache.is_initialized
-        with torch.compiler.set_stance("force_eager") if first else contextlib.nullcontext():
-            return self.decoder(**inputs)
+            for name, sizes in (("input_ids", (0, 1)), ("position_ids", (0, 1)), ("attention_mask", (0, 2, 3))):
+                torch._dynamo.maybe_mark_dynamic(inputs[name], sizes)
+        if cache is not None and not cache.is_initialized:
+            # Buffers are made outside of graphs, within which they would have no place of their own.
+            with torch.compiler.set_stance("force_eager"):
+                self.decoder(**inputs)
+        return self.decoder(**inputs)
 
 
 def _compile(function: Callable[..., Any], config: CompileConfig) -> Callable[..., Any]:
@@ -308,9 +315,7 @@ def _compile(function: Callable[..., Any], config: CompileConfig) -> Callable[..
 
 
 def _fill(tensor: torch.Tensor, shape: tuple[int, ...], value: int, at: Any) -> torch.Tensor:
-    """Fills up a tensor to a shape; its rows come to stand at `at`."""
-    if tensor.shape == shape:
-        return tensor
+    """Fills up a tensor to a shape, its rows at `at`; always a copy, because graphs tell views and strides apart."""
     filled = tensor.new_full(shape, value)
     filled[(at, *map(slice, tensor.shape[1:]))] = tensor
     return filled

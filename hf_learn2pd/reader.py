@@ -151,10 +151,11 @@ class Reader:
         if visible.ndim == 2:
             # transformers would look at a 2-D mask on the host, in every pass, to see whether it is needed at all.
             return visible[:, None, None, :] if attention == "sdpa" else visible.long()
+        visible = visible[:, None] if visible.ndim == 3 else visible
         if attention == "sdpa":
-            return visible[:, None]
+            return visible
         bias = torch.zeros(visible.shape, dtype=self.dtype, device=visible.device)
-        return bias.masked_fill(~visible, torch.finfo(self.dtype).min)[:, None]
+        return bias.masked_fill(~visible, torch.finfo(self.dtype).min)
 
     def _logits(self, hidden: torch.Tensor, places: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         """Returns logits of positions `at` of rows `places`, `(predicted, width, vocab_size)`, in float32."""

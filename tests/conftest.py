@@ -3,6 +3,7 @@
 
 import functools
 import json
+from logging import getLogger
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,6 +42,8 @@ VOCAB, MASK, EOT = 12, 11, 10
 # One thread: forwards of tiny models are faster without waiting for a second one.
 torch.set_num_threads(1)
 logging.disable_progress_bar()
+# pytest listens to loggers that hand on nothing, and torch writes its trace of a compilation once somebody listens.
+getLogger("torch.__trace").propagate = True
 
 
 class ScriptedConfig(PreTrainedConfig):
