@@ -36,6 +36,8 @@ class Canvas(Facts):
         sliding (`int`, *optional*):
             Masks that a block holds which begins at its row's first one in every step, of at most `block_length`
             positions; None where rows stay in a block until it is done.
+        post_steps (`int`, *optional*):
+            Passes for edits that a block gets at most when nothing in it is masked; None where tokens are final.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class Canvas(Facts):
         grid: BlockGrid | None = None,
         schedule_eps: float | None = None,
         sliding: int | None = None,
+        post_steps: int | None = None,
     ):
         count, self.prompt_length = prompt_ids.shape
         device = prompt_ids.device
         self.max_new_tokens = max_new_tokens
         self.schedule = StepSchedule(max_new_tokens, steps, schedule_eps, device)
         self.grid = grid
+        self.post_steps = post_steps
         self.limit = limit = self.prompt_length + max_new_tokens
 
         self.sequences = prompt_ids.new_full((count, limit), special_tokens.pad)
@@ -83,6 +87,7 @@ class Canvas(Facts):
             # One token per step, which is what a sliding block keeps.
             steps_of_block=torch.ones_like(self.nfe),
             tokens_of_block=torch.ones_like(self.nfe),
+            post_steps=self.nfe.clone(),
         )
         self.noise = torch.rand(max_new_tokens + block_length, generator=generator, device=device)
         super().__init__(rows, special_tokens.mask, block_length, suffix_length, sliding)
@@ -116,6 +121,11 @@ class Canvas(Facts):
         state.steps[places] = torch.where(chosen, state.passes[rows, None], state.steps[places])
         self.changed("block", "masked", "block_done")
 
+    def spare(self, rows: torch.Tensor, post_steps: torch.Tensor) -> None:
+        """Sets how many passes for edits the blocks of the given rows have left, each `(predicted,)`."""
+        self.rows.post_steps = self.rows.post_steps.index_copy(0, rows, post_steps)
+        self.changed("block_done")
+
     def see(self, sight: torch.Tensor) -> None:
         """Sets the column behind the last one that is attended to, of every row."""
         self.rows.sight = sight
@@ -142,6 +152,7 @@ class Canvas(Facts):
         state, done = self.rows, self.block_done
         state.block_start = torch.where(done, state.block_end, state.block_start)
         state.step_in_block = state.step_in_block.masked_fill(done, 0)
+        state.post_steps = state.post_steps.masked_fill(done, self.post_steps or 0)
         length: int | torch.Tensor = self.block_length
         if self.grid is not None:
             length = self.grid.length(state.block_start - self.first)

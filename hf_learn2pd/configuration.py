@@ -27,6 +27,7 @@ _ELSEWHERE = {
     "'entropy'",
     "remasking": "`decoding`",
     "gen_length": "`max_new_tokens`",
+    "editing_threshold": "`edit_threshold`",
     "cfg": "`cfg_scale`",
 }
 
@@ -107,8 +108,11 @@ class DiffusionGenerationConfig(GenerationConfig):
             # Only greedy decoding has a text to be equal to.
             if self.do_sample:
                 raise ValueError(f"`do_sample` must be False with `verify` (got {self.do_sample!r})")
-            if self.end_of_text not in (None, "accepted"):
-                raise ValueError(f"`end_of_text` must be accepted or None with `verify` (got {self.end_of_text!r})")
+            if self.edit_threshold is not None:
+                raise ValueError(f"`edit_threshold` must be None with `verify` (got {self.edit_threshold})")
+        for name, asked in (("verify", bool(self.verify)), ("edit_threshold", self.edit_threshold is not None)):
+            if asked and self.end_of_text not in (None, "accepted"):
+                raise ValueError(f"`end_of_text` must be accepted or None with `{name}` (got {self.end_of_text!r})")
 
     @classmethod
     def merged(

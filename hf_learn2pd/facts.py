@@ -78,14 +78,14 @@ class Facts:
 
     @cached_property
     def block_done(self) -> torch.Tensor:
-        """`torch.BoolTensor` of shape `(rows,)`: rows whose block has no mask left."""
-        return ~self.masked.any(dim=-1)
+        """`torch.BoolTensor` of shape `(rows,)`: rows whose block has no mask left and is not edited any more."""
+        return ~self.masked.any(dim=-1) & (self.rows.post_steps == 0)
 
     @property
     def settled(self) -> torch.Tensor:
         """`torch.LongTensor` of shape `(rows,)`: the column behind the text that is complete, as rows move on there."""
-        state, masked = self.rows, self.masked
+        state = self.rows
         first = state.block_start
         if self.sliding is not None:
-            first = first + masked.long().argmax(dim=-1)
-        return torch.where(masked.any(dim=-1), first, state.block_end)
+            first = first + self.masked.long().argmax(dim=-1)
+        return torch.where(self.block_done, state.block_end, first)

@@ -20,6 +20,7 @@ from .blocks import BlockGrid, FixedBlocks, resolve_schedule
 from .canvas import Canvas
 from .compiling import Compiled
 from .configuration import DiffusionGenerationConfig
+from .edits import Edits
 from .filter import UnmaskingFilter
 from .inputs import Finite, check_attention_mask, check_length, check_prompts, check_unmasked, split_keywords
 from .loop import Watcher, denoise
@@ -53,6 +54,8 @@ class DiffusionGenerationMixin(GenerationMixin):
     takes_block_cache = True
     # Whether a block sees only what is before it and itself, as the model was trained.
     block_causal = False
+    # Whether the model was trained to replace tokens that are unmasked already.
+    trained_to_edit = False
     # Options of AdaBlock that were published for this family; LLaDA's are the defaults.
     adablock: ClassVar[dict[str, Any]] = {}
     # Whether attention takes a mask with a row for each query.
@@ -300,6 +303,7 @@ def _denoise(
     check_length(input_ids, attention_mask, max_new_tokens, model.config)
     if streamer is not None and batch_size > 1:
         raise ValueError(f"`streamer` must be None for more than one row (got {batch_size} rows)")
+    edits = Edits.of(config, model)
     policy = resolve_policy(block_cache or config.block_cache, config, model, schedule)
     special_tokens = SpecialTokens.of(config, model.config, device, known)
     check_unmasked(input_ids, attention_mask, special_tokens.mask)
@@ -317,6 +321,7 @@ def _denoise(
         model.block_grid(config.block_length),
         config.schedule_eps,
         schedule.block_length if schedule.slides else None,
+        None if edits is None else config.max_post_steps,
     )
     processors = Processors(
         logits_processor,
@@ -325,7 +330,7 @@ def _denoise(
         special_tokens,
         max_new_tokens,
         model.config.vocab_size,
-        bool(config.verify),
+        "verify" if config.verify else None if edits is None else "edit_threshold",
     )
     keeps_suffix = policy.keeps_suffix
     rescore = strategy.rescore if strategy.rescores else None
@@ -356,7 +361,7 @@ def _denoise(
         watchers.append(Stream(streamer))
 
     # 2. Denoise
-    denoise(canvas, policy, reader, strategy, schedule, stop, watchers)
+    denoise(canvas, policy, reader, strategy, schedule, stop, watchers, edits)
 
     # 3. Pad and count
     finite.check()

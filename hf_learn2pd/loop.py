@@ -9,6 +9,7 @@ import torch
 from .blocks import FixedBlocks
 from .canvas import Canvas
 from .choice import choose
+from .edits import Edits
 from .passes import PassPolicy
 from .reader import Reader
 from .stopping import Stop
@@ -27,6 +28,7 @@ def denoise(
     schedule: FixedBlocks,
     stop: Stop,
     watchers: Sequence[Watcher] = (),
+    edits: Edits | None = None,
 ) -> None:
     r"""
     Denoises a canvas until every row has left it. While a row is unfinished:
@@ -34,7 +36,8 @@ def denoise(
     1. Plan a forward pass: which columns of which rows are computed.
     2. Read what it predicts of each row's block; of drafts, the last state that is verified.
     3. Let the schedule shorten blocks that have just begun.
-    4. Choose which predictions become final, at least one in every row; unmask them; cut behind the end of the text.
+    4. Choose which predictions become final, at least one in every row, and which replace what is unmasked, if the
+       model edits; write them; cut behind the end of the text.
     5. Stop: find the rows whose text is complete, and those that a watcher ends.
     6. Move on: rows whose block is done enter their next one; rows that have finished leave the batch.
 
@@ -47,6 +50,7 @@ def denoise(
         stop ([`Stop`]): Says where the text ends.
         watchers (`Sequence[Callable]`, *optional*):
             Each sees the canvas, the prediction, which rows have finished and where their texts end, and may end rows.
+        edits ([`Edits`], *optional*): Replaces tokens that are unmasked; none if None.
     """
     while len(canvas):
         # 1. Plan
@@ -57,6 +61,8 @@ def denoise(
         prediction = shorten(canvas, schedule, prediction)
         # 4. Choose
         chosen = reader.permit(canvas, prediction, choose(strategy, prediction))
+        if edits is not None:
+            chosen = chosen | edits(canvas, prediction)
         canvas.unmask(prediction.of_canvas, prediction.tokens, chosen)
         stop.cut(canvas, prediction, chosen)
         # 5. Stop

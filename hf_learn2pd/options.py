@@ -166,6 +166,23 @@ OPTIONS = {
             "States of a row in one forward pass with `verify`.",
         ),
         Option(
+            "edit_threshold",
+            "`float`",
+            None,
+            _holds(is_fraction, "between 0 and 1"),
+            "Confidence above which another token replaces one of the current block that is unmasked already, for "
+            'models trained to edit: LLaDA2.1, published with 0.5 beside `decoding={"name": "threshold", "threshold": '
+            "0.7}`, and 0 beside 0.5 for speed. What is unmasked is final if None.",
+        ),
+        Option(
+            "max_post_steps",
+            "`int`",
+            16,
+            _holds(lambda value: is_integer(value, 0), "an integer of at least 0"),
+            "Forward passes that a block gets at most when nothing in it is masked any more, with `edit_threshold`; it "
+            "is done with the first that replaces nothing.",
+        ),
+        Option(
             "block_cache",
             "`str`",
             None,

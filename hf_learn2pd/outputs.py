@@ -28,7 +28,8 @@ class DiffusionGenerationOutput(ModelOutput):
         forward_passes (`list[tuple[str, int, int, int]]`):
             For each call of the model: kind, rows, query length, cached length.
         unmasking_steps (`torch.LongTensor` of shape `(batch_size, answer_length)`, *optional*):
-            The forward pass of its row, from 0, in which each token was unmasked; -1 behind the end of a row.
+            The forward pass of its row, from 0, in which each token was unmasked, or with `edit_threshold` replaced
+            for the last time; -1 behind the end of a row.
             Returned with `output_unmasking_steps=True`.
         acceptance_length (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
             Mean number of steps of the stock loop that a forward pass has verified; with `verify=True`.

@@ -86,7 +86,7 @@ class Processors:
         special_tokens ([`SpecialTokens`]): Which ids are never predicted.
         max_new_tokens (`int`): Positions of the answer region.
         vocab_size (`int`): Number of ids.
-        verify (`bool`, *optional*, defaults to `False`): Whether the loop verifies drafts.
+        beside (`str`, *optional*): An option of the call that leaves no moment to look at whole sequences.
 
     Raises:
         ValueError: If a processor cannot be right here.
@@ -100,7 +100,7 @@ class Processors:
         special_tokens: SpecialTokens,
         max_new_tokens: int,
         vocab_size: int,
-        verify: bool = False,
+        beside: str | None = None,
     ):
         self.prompt_ids, self.special_tokens, self.vocab_size = prompt_ids, special_tokens, vocab_size
         self.prompt_length = prompt_ids.shape[1]
@@ -113,10 +113,10 @@ class Processors:
         self.steps: list[_Step] = []
         for processor in processors:
             self.steps += self._steps(processor)
-        if verify and self.forbidden:
+        if beside is not None and self.forbidden:
             raise ValueError(
                 "`no_repeat_ngram_size`, `encoder_no_repeat_ngram_size`, and words of several tokens in "
-                "`bad_words_ids` and `sequence_bias`, must be None with `verify` (got one of them)"
+                f"`bad_words_ids` and `sequence_bias`, must be None with `{beside}` (got one of them)"
             )
 
     def __len__(self) -> int:

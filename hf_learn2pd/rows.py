@@ -26,6 +26,8 @@ class Rows:
         block_start, block_end (`torch.LongTensor` of shape `(rows,)`): First column of the block, and behind its last.
         step_in_block (`torch.LongTensor` of shape `(rows,)`): Denoising steps in the block, or all where it slides.
         steps_of_block, tokens_of_block (`torch.LongTensor` of shape `(rows,)`): The block's share in the schedule.
+        post_steps (`torch.LongTensor` of shape `(rows,)`):
+            Passes that the block still gets for edits when nothing in it is masked; 0 where tokens are final.
     """
 
     batch: torch.Tensor
@@ -40,6 +42,7 @@ class Rows:
     step_in_block: torch.Tensor
     steps_of_block: torch.Tensor
     tokens_of_block: torch.Tensor
+    post_steps: torch.Tensor
 
     def select(self, kept: torch.Tensor) -> Self:
         """Keeps the rows with the given indices."""

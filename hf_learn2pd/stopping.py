@@ -136,5 +136,8 @@ class Stop:
         # What stands before the block is complete and holds no end-of-text, so the block alone is searched.
         text_end = self.end_of_text.text_end(canvas.block)
         ended = text_end <= canvas.block_length
+        if canvas.post_steps is not None:
+            # Until then the end of the text may be replaced.
+            ended &= canvas.block_done
         finished = ended | (canvas.block_done & (rows.block_end >= rows.end))
         return finished, torch.where(ended, rows.block_start + text_end, rows.end)

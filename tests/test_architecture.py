@@ -17,7 +17,7 @@ FLOORS = [
     ["rows", "cache", "prediction", "choice", "forbidden", "processors"],
     ["facts", "step_schedule"],
     ["canvas"],
-    ["passes", "stopping", "watchers", "outputs"],
+    ["passes", "stopping", "edits", "watchers", "outputs"],
     ["fields"],
     ["compiling"],
     ["reader"],

@@ -45,7 +45,8 @@ class Llada2MoeConfig(Glm4MoeConfig):
     r"""
     Configuration of a LLaDA2.0 or LLaDA2.1 model; defaults are those of `inclusionAI/LLaDA2.0-mini`.
 
-    Accepts and writes the field names of the official checkpoints. Source: https://huggingface.co/papers/2512.15745.
+    Accepts and writes the field names of the official checkpoints.
+    Sources: https://huggingface.co/papers/2512.15745, https://huggingface.co/papers/2602.08676.
 
     Args:
         mask_token_id (`int`, *optional*, defaults to 156895):
@@ -140,8 +141,9 @@ class Llada2MoeForMaskedDiffusion(MaskedDiffusionMixin, Glm4MoeForCausalLM):  # 
     r"""
     LLaDA2: a masked diffusion language model with a mixture of experts, autoregressive from block to block.
 
-    Loaded from and saved to the official checkpoint layout. `generate` is [`DiffusionGenerationMixin.generate`].
-    Source: https://huggingface.co/papers/2512.15745.
+    Loaded from and saved to the official checkpoint layout. `generate` is [`DiffusionGenerationMixin.generate`], with
+    `edit_threshold` for LLaDA2.1.
+    Sources: https://huggingface.co/papers/2512.15745, https://huggingface.co/papers/2602.08676.
 
     Args:
         config ([`Llada2MoeConfig`]): The configuration.
@@ -150,6 +152,8 @@ class Llada2MoeForMaskedDiffusion(MaskedDiffusionMixin, Glm4MoeForCausalLM):  # 
     config_class = Llada2MoeConfig
     config: Llada2MoeConfig
     block_causal = True
+    # LLaDA2.1 is; nothing in the files tells it from LLaDA2.0.
+    trained_to_edit = True
     _keys_to_ignore_on_load_unexpected: Any = None
 
 
