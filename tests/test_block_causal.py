@@ -127,6 +127,19 @@ def test_blocks_of_a_schedule_are_refused():
             generate([[1, 2]], max_new_tokens=8, block_schedule=schedule)
 
 
+def test_attention_has_to_take_a_mask_with_a_row_for_each_position():
+    model, ids = copy.deepcopy(tiny("sdar")), torch.tensor([[1, 2, 3, 4, 5, 6]])
+    options = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 10, "end_of_text": None}
+    expected = model.generate(ids, **options)
+    model.set_attn_implementation("eager")
+    assert model.generate(ids, **options).equal(expected)
+    # As a model that was loaded with it says.
+    model.config._attn_implementation_internal = "flash_attention_2"
+    for more in ({}, {"verify": True}, {"block_cache": BlockCausal(reuse=False)}):
+        with pytest.raises(ValueError, match=r"`attn_implementation` must take a mask .*got flash_attention_2"):
+            model.generate(ids, **options, **more)
+
+
 def test_states_that_stand_side_by_side_by_hand():
     """One token per step is one state; whoever drafts everything has three more in the second pass of a block."""
     options = {"max_new_tokens": 8, "decoding": "low_confidence", "max_draft_length": 4}

@@ -60,7 +60,12 @@ def resolve_policy(block_cache: str | PassPolicy | None, config: Any, model: Any
         )
     attention = attention_implementation(model.config)
     # Flash attention takes queries to be the last columns of its mask; behind a cut or beside a draft some are hidden.
-    hides = config.verify or config.end_of_text in ("cut", "predicted") or model.block_causal
+    hides = config.verify or config.end_of_text in ("cut", "predicted")
+    if model.block_causal and "flash" in attention:
+        raise ValueError(
+            "`attn_implementation` must take a mask with a row for each position, as sdpa and eager do, for a "
+            f"block-causal model (got {attention})"
+        )
     if policy.stores and not model.takes_block_cache:
         raise ValueError(f"`block_cache` must be None for a model that takes no cache (got {block_cache!r})")
     if policy.stores and hides and "flash" in attention:
