@@ -69,26 +69,7 @@ class Canvas(Facts):
         self.unmasking_steps = torch.full((count, max_new_tokens), -1, device=device)
 
         # A block's worth of spare columns keeps every block in range without clamping; they are never forwarded.
-        tokens = prompt_ids.new_full((count, limit + block_length), special_tokens.mask)
-        tokens[:, : self.prompt_length] = prompt_ids
-        # Every row begins behind an empty block.
-        start = torch.full((count,), self.prompt_length, device=device)
-        rows = Rows(
-            batch=torch.arange(count, device=device),
-            tokens=tokens,
-            steps=torch.full_like(tokens, -1),
-            passes=self.nfe.clone(),
-            padding=None if attention_mask is None else (attention_mask == 0).sum(dim=-1),
-            end=self.ends.clone(),
-            sight=self.ends.clone(),
-            block_start=start,
-            block_end=start,
-            step_in_block=self.nfe.clone(),
-            # One token per step, which is what a sliding block keeps.
-            steps_of_block=torch.ones_like(self.nfe),
-            tokens_of_block=torch.ones_like(self.nfe),
-            post_steps=self.nfe.clone(),
-        )
+        rows = Rows.begin(prompt_ids, attention_mask, limit, block_length, special_tokens.mask)
         self.noise = torch.rand(max_new_tokens + block_length, generator=generator, device=device)
         super().__init__(rows, special_tokens.mask, block_length, suffix_length, sliding)
         self.advance()

@@ -44,6 +44,44 @@ class Rows:
     tokens_of_block: torch.Tensor
     post_steps: torch.Tensor
 
+    @classmethod
+    def begin(
+        cls, prompt_ids: torch.Tensor, attention_mask: torch.Tensor | None, limit: int, spare: int, mask_token_id: int
+    ) -> Self:
+        """
+        Makes the rows of prompts, each behind an empty block.
+
+        Args:
+            prompt_ids (`torch.LongTensor` of shape `(rows, prompt_length)`): The prompts, left-padded.
+            attention_mask (`torch.Tensor` of shape `(rows, prompt_length)`, *optional*): 0 at padding.
+            limit (`int`): Columns of the canvas.
+            spare (`int`): Masked columns behind it.
+            mask_token_id (`int`): Id of the mask token.
+        """
+        count, prompt_length = prompt_ids.shape
+        tokens = prompt_ids.new_full((count, limit + spare), mask_token_id)
+        tokens[:, :prompt_length] = prompt_ids
+
+        def each(value: int) -> torch.Tensor:
+            return torch.full((count,), value, device=prompt_ids.device)
+
+        return cls(
+            batch=torch.arange(count, device=prompt_ids.device),
+            tokens=tokens,
+            steps=torch.full_like(tokens, -1),
+            passes=each(0),
+            padding=None if attention_mask is None else (attention_mask == 0).sum(dim=-1),
+            end=each(limit),
+            sight=each(limit),
+            block_start=each(prompt_length),
+            block_end=each(prompt_length),
+            step_in_block=each(0),
+            # One token per step, which is what a sliding block keeps.
+            steps_of_block=each(1),
+            tokens_of_block=each(1),
+            post_steps=each(0),
+        )
+
     def select(self, kept: torch.Tensor) -> Self:
         """Keeps the rows with the given indices."""
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -14,7 +14,7 @@ from transformers import DynamicCache, GenerationConfig, GenerationMixin, LlamaC
 
 import hf_learn2pd
 from hf_learn2pd import compatibility
-from hf_learn2pd.cache import _BlockCacheLayer
+from hf_learn2pd.cache import BlockCacheLayer
 from hf_learn2pd.compatibility import FROM_MODEL_CONFIG, DynamicLayer, attention_implementation, cache_argument
 
 PACKAGE = Path(hf_learn2pd.__file__).parent
@@ -48,7 +48,7 @@ def test_private_name_is_where_it_was(name):
 
 def test_every_override_of_a_cache_layer_replaces_something():
     own = {"__init__", "show", "grow", "_change"}
-    methods = {name for name, value in vars(_BlockCacheLayer).items() if inspect.isfunction(value)}
+    methods = {name for name, value in vars(BlockCacheLayer).items() if inspect.isfunction(value)}
     for name in methods - own:
         assert f"transformers.cache_utils:DynamicLayer.{name}" in PRIVATE and hasattr(DynamicLayer, name), name
 
