@@ -20,6 +20,7 @@ from hf_learn2pd.models import (
     SdarMoeConfig,
     SdarMoeForMaskedDiffusion,
 )
+from hf_learn2pd.training.replay import replay
 
 MASK, EOT, VOCAB, BLOCK = 127, 126, 128, 4
 SIZES = {
@@ -138,6 +139,33 @@ def test_attention_has_to_take_a_mask_with_a_row_for_each_position():
     for more in ({}, {"verify": True}, {"block_cache": BlockCausal(reuse=False)}):
         with pytest.raises(ValueError, match=r"`attn_implementation` must take a mask .*got flash_attention_2"):
             model.generate(ids, **options, **more)
+
+
+@torch.no_grad()
+def test_a_replay_sees_what_decoding_sees():
+    """Blocks before and the block itself; the answer is filled in where nothing is right."""
+    model, prompt = tiny("sdar"), [3, 1, 4, 1, 5, 9]
+    answer = torch.randint(0, 126, (9,), generator=torch.Generator().manual_seed(0))
+    stock = torch.tensor(naive(model, prompt, 9, BLOCK, 0.3)[0])[len(prompt) :]
+    # Every second token is what the model would write.
+    answer = torch.where(torch.arange(9) % 2 == 0, stock, answer)
+    text, confidences = torch.tensor(prompt + [MASK] * 9), []
+    for end in (8, 12, 15):
+        block = slice(max(len(prompt), (end - 1) // BLOCK * BLOCK), end)
+        expected = answer[block.start - len(prompt) : end - len(prompt)]
+        numbers = torch.arange(end) // BLOCK
+        mask = (numbers[None, :] <= numbers[:, None])[None, None]
+        while (text[block] == MASK).any():
+            logits = model(text[None, :end], attention_mask=mask).logits[0, block]
+            logits[:, MASK] = -torch.inf
+            confidence, tokens = logits.softmax(dim=-1).max(dim=-1)
+            confidences.append(torch.nn.functional.pad(confidence, (0, BLOCK - len(confidence))))
+            masked = text[block] == MASK
+            right = masked & (tokens == expected)
+            text[block][right if right.any() else masked] = expected[right if right.any() else masked]
+    found = replay(model, torch.tensor([prompt]), answer[None], block_length=BLOCK)
+    torch.testing.assert_close(found.confidence, torch.stack(confidences))
+    assert len(confidences) > 4
 
 
 def test_states_that_stand_side_by_side_by_hand():

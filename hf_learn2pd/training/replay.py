@@ -14,7 +14,7 @@ from ..canvas import Canvas
 from ..choice import ask
 from ..filter.features import FIELDS
 from ..loop import denoise
-from ..passes import ForwardPass, FullCanvas, PassPolicy, Setting
+from ..passes import BlockCausal, ForwardPass, FullCanvas, PassPolicy, Setting
 from ..prediction import Memory
 from ..reader import Reader
 from ..special_tokens import SpecialTokens
@@ -99,11 +99,13 @@ def replay(
     """
     special_tokens = SpecialTokens.of(model.generation_config, model.config, prompt_ids.device)
     rows, length = answer_ids.shape
-    canvas = Canvas(prompt_ids, attention_mask, length, min(block_length, length), None, special_tokens)
+    grid = model.block_grid(block_length)
+    canvas = Canvas(prompt_ids, attention_mask, length, min(block_length, length), None, special_tokens, grid=grid)
     reader = Reader(model, special_tokens, Memory(rows), needs=frozenset(FIELDS.values()))
     if policy is not None:
         policy = policy.prepare(rows, block_length, prompt_ids.device)
-    passes = _Replay(FullCanvas(), answer_ids, policy).begin(canvas, Setting(model.config, model.logits_shift, 1))
+    exact = FullCanvas() if grid is None else BlockCausal()
+    passes = _Replay(exact, answer_ids, policy).begin(canvas, Setting(model.config, model.logits_shift, 1))
     last = torch.full_like(canvas.ends, length - 1)
     if stop_at_end_of_text:
         is_end = torch.isin(answer_ids, special_tokens.eos)
