@@ -5,6 +5,7 @@ python examples/benchmark.py --quick                                       # und
 python examples/benchmark.py --lengths 1024 --batch-sizes 1 4 16 64        # the small checkpoint, in earnest
 python examples/benchmark.py --prompts questions.txt --model GSAI-ML/LLaDA-8B-Instruct
 python examples/benchmark.py --shape 8b                                    # the loop itself, on random weights
+python examples/benchmark.py --shape 8b --compile --bandwidth 3.35e12      # and what compiling it gives, on an H100
 python examples/benchmark.py --memory                                      # peak memory with LLaDA's vocabulary
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 from measuring import Measurement, environment, measure, tokenize, write_file
 from naive_loop import naive_generate
+from profile_compiled import profile_compiled
 from profile_loop import SHAPES, profile_memory, profile_shape
 from tasks import Sample, is_correct, task_sample
 from tqdm.auto import tqdm
@@ -222,11 +224,20 @@ def main(arguments: list[str] | None = None) -> Results:
     parser.add_argument("--filter-threshold", type=float)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--shape", choices=SHAPES, help="profile the loop on random weights of this shape")
+    parser.add_argument(
+        "--compile", nargs="?", const="inductor", metavar="BACKEND", help="with --shape: passes with and without"
+    )
+    parser.add_argument("--bandwidth", type=float, help="with --compile: bytes per second that memory gives")
     parser.add_argument("--memory", action="store_true", help="peak memory with a vocabulary of 126,464 words")
     parser.add_argument("--quick", action="store_true", help="8 prompts, 128 new tokens, one repetition")
     parser.add_argument("--output", default="benchmark", help="directory for benchmark.json, .md and .png")
     options = parser.parse_args(arguments)
     command = "python examples/benchmark.py " + " ".join(sys.argv[1:] if arguments is None else arguments)
+    if options.compile and not options.shape:
+        parser.error("--compile wants a --shape")
+    if options.compile:
+        print(f"{profile_compiled(options.shape, options.bandwidth, options.compile)}\n{command}; {environment()}")
+        return []
     if options.shape:
         print(f"{profile_shape(options.shape)}\n{command}; {environment()}")
         return []

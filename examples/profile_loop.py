@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from hf_learn2pd import LladaConfig, LladaForMaskedDiffusion, Threshold
 
-__all__ = ["SHAPES", "forward_share", "profile_memory", "profile_shape"]
+__all__ = ["SHAPES", "forward_share", "profile_memory", "profile_shape", "random_llada"]
 
 # Official sizes of LLaDA-8B; a third of a billion parameters for a CPU.
 SHAPES = {
@@ -101,6 +101,25 @@ def profile_memory(max_new_tokens: int = 1024, passes: int = 4) -> str:
     return "\n".join([f"| {max_new_tokens} new tokens | peak MB over the model |", "|---|---|", *lines])
 
 
+def random_llada(name: str) -> LladaForMaskedDiffusion:
+    """
+    Builds a LLaDA with random weights, on the GPU in bfloat16 if there is one.
+
+    Args:
+        name (`str`): A key of `SHAPES`.
+    """
+    cuda, sizes = torch.cuda.is_available(), SHAPES[name]
+    mask = sizes["vocab_size"] - 1
+    config: Any = {**sizes, "n_kv_heads": sizes["n_heads"], "max_sequence_length": 4096, "rope_theta": 5e5}
+    with torch.device("cuda" if cuda else "cpu"):
+        torch.set_default_dtype(torch.bfloat16 if cuda else torch.float32)
+        model = LladaForMaskedDiffusion(
+            LladaConfig(**config, mask_token_id=mask, eos_token_id=mask - 1, pad_token_id=mask - 1)
+        ).eval()
+        torch.set_default_dtype(torch.float32)
+    return model
+
+
 def profile_shape(name: str, batch_size: int = 1, prompt_length: int = 192) -> str:
     """
     Builds a LLaDA with random weights and profiles it with and without cache.
@@ -113,18 +132,9 @@ def profile_shape(name: str, batch_size: int = 1, prompt_length: int = 192) -> s
     Returns:
         `str`: A Markdown table.
     """
-    cuda = torch.cuda.is_available()
-    max_new_tokens = 256 if cuda else 64
-    sizes = SHAPES[name]
-    mask = sizes["vocab_size"] - 1
-    config: Any = {**sizes, "n_kv_heads": sizes["n_heads"], "max_sequence_length": 4096, "rope_theta": 5e5}
-    with torch.device("cuda" if cuda else "cpu"):
-        torch.set_default_dtype(torch.bfloat16 if cuda else torch.float32)
-        model = LladaForMaskedDiffusion(
-            LladaConfig(**config, mask_token_id=mask, eos_token_id=mask - 1, pad_token_id=mask - 1)
-        ).eval()
-        torch.set_default_dtype(torch.float32)
-        prompt = torch.randint(0, 1000, (batch_size, prompt_length))
+    max_new_tokens = 256 if torch.cuda.is_available() else 64
+    model = random_llada(name)
+    prompt = torch.randint(0, 1000, (batch_size, prompt_length), device=model.device)
     inputs = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt)}
     lines = ["| cache | forward passes | ms per pass | inside the model | overhead, ms per pass |", "|" + "---|" * 5]
     for cache in (None, "prefix", "dual"):

@@ -88,10 +88,13 @@ class DiffusionGenerationMixin(GenerationMixin):
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """
-        Compiles `forward`, as any module does, and beside it the decoder's passes in `generate`.
+        Compiles `forward`, as any module does, and beside it the decoder for its passes in `generate`.
+
+        What `torch.compile(model)` returns has the `generate` of the model that it wraps, which is not compiled.
 
         Args:
-            args, kwargs: Those of `torch.compile`. Sizes of passes are dynamic.
+            args, kwargs: Those of `torch.compile`; see `compile_config` in [`DiffusionGenerationConfig`] for what is
+                done to passes. Their sizes are marked as dynamic.
         """
         parent: Any = super()
         parent.compile(*args, **kwargs)

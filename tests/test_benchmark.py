@@ -14,6 +14,7 @@ sys.path.insert(0, str(EXAMPLES))
 
 import benchmark  # noqa: E402
 import measuring  # noqa: E402
+import profile_loop  # noqa: E402
 import side_by_side  # noqa: E402
 from naive_loop import naive_generate  # noqa: E402
 from profile_loop import forward_share  # noqa: E402
@@ -84,6 +85,21 @@ def test_the_time_inside_of_the_model_is_a_part_of_the_whole():
         golden_model("tiny_llada"), {"input_ids": prompt}, max_new_tokens=16, decoding=Threshold(0.9)
     )
     assert 0.1 < share < 1 and milliseconds > 0 and 1 <= passes <= 16
+
+
+def test_compiled_passes_are_measured_beside_the_bare_decoder(monkeypatch, capsys):
+    sizes = {"d_model": 32, "n_layers": 1, "n_heads": 4, "mlp_hidden_size": 64, "vocab_size": 64}
+    monkeypatch.setitem(profile_loop.SHAPES, "tiny", sizes)
+    benchmark.main(["--shape", "tiny", "--compile", "eager", "--bandwidth", "1e6"])
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+    assert [row[0] for row in rows] == ["decoder", "not compiled", "compiled"]
+    assert all(float(cell) > 0 for row in rows[1:] for cell in row[1:])
+    # Four projections, three of the MLP, three norms and the head; of the embedding a pass reads some rows only.
+    size = 4 * (4 * 32 * 32 + 3 * 32 * 64 + 3 * 32 + 32 * 64)
+    assert f"{1e3 * size / 1e6:.2f} ms at 1e+06 bytes per second" in "\n".join(lines)
+    with pytest.raises(SystemExit):
+        benchmark.main(["--compile"])
 
 
 RELEASE = """
