@@ -16,8 +16,8 @@ import curriculum
 import gsm_samples
 import train_gsm_llada
 from calculations import find_calculations
-from drills import CALCULATION_DRILL, calculation_drill, repeat_drill
-from gsm_batches import make_batches, mask_batch
+from drills import RESULT_DRILL, calculation_drill, repeat_drill, result_drill
+from gsm_batches import Kind, make_batches, mask_batch
 from gsm_samples import Sample, held_out_samples, split_of, train_samples
 from gsm_tokenizer import build_tokenizer
 from scores import final_number, is_correct, right_calculations, score_texts
@@ -136,18 +136,22 @@ def test_drills_are_right_and_need_no_unknown_word(tokenizer, digits):
     rng = random.Random(digits)
     calculations = find_calculations(PROBLEM.answer)
     for _ in range(50):
-        drill = calculation_drill(rng, calculations, digits)
-        lines = drill.answer.split("\n")
-        assert right_calculations(drill.answer) == (len(lines), len(lines))
-        repeat = repeat_drill(rng, ["kiwi", "boxes"], digits)
+        asked = calculation_drill(rng, calculations, digits)
+        unasked = result_drill(rng, calculations, digits)
+        for drill in (asked, unasked):
+            lines = drill.answer.split("\n")
+            assert right_calculations(drill.answer) == (len(lines), len(lines))
+        terms = asked.prompt.split("\n")[1:]
+        assert all(line.startswith(term) for line, term in zip(asked.answer.split("\n"), terms, strict=True))
+        repeat = repeat_drill(rng, ["kiwi", "boxes"], 0.5)
         assert repeat.prompt == f"Repeat {repeat.answer}"
-        for text in (drill.prompt, drill.answer, repeat.answer):
+        for text in (asked.prompt, asked.answer, unasked.answer, repeat.answer):
             assert tokenizer.unk_token_id not in tokenizer.encode(text, add_special_tokens=False)
 
 
 def test_only_masked_answer_tokens_are_learned(tokenizer):
     rng = random.Random(0)
-    samples = [PROBLEM] * 20 + [calculation_drill(rng, [], 2) for _ in range(20)]
+    samples = [PROBLEM] * 40 + [make(rng, [], 2) for make in (calculation_drill, result_drill) for _ in range(20)]
     generator = torch.Generator().manual_seed(0)
     for batch in make_batches(samples, tokenizer, 1024, rng):
         masked, learned = mask_batch(batch, generator)
@@ -157,16 +161,46 @@ def test_only_masked_answer_tokens_are_learned(tokenizer):
         assert batch.tokens.numel() <= 1024 or len(batch.tokens) == 1
 
 
+def test_each_kind_of_mask_hides_what_it_says(tokenizer):
+    rng = random.Random(0)
+    samples = [PROBLEM] * 60 + [result_drill(rng, [], 2) for _ in range(10)]
+    generator = torch.Generator().manual_seed(0)
+    seen = set()
+    for batch in make_batches(samples, tokenizer, 1024, rng):
+        for row, (masked, learned) in enumerate(zip(*mask_batch(batch, generator), strict=True)):
+            kind, start = Kind(batch.kinds[row].item()), int(batch.prompt_lengths[row] + batch.starts[row])
+            seen.add(kind)
+            # Nothing before the start is hidden.
+            assert not masked[:start].any()
+            if kind is Kind.UNIFORM:
+                assert torch.equal(learned, masked)
+            elif kind is Kind.BLOCK:
+                assert torch.equal(learned[: start + 32], masked[: start + 32])
+                assert masked[start + 32 :].all()
+                assert not learned[start + 32 :].any()
+            elif kind is Kind.CUT:
+                assert masked[start:].all()
+                assert learned[start : start + 8].all()
+                assert not learned[start + 8 :].any()
+            else:
+                assert batch.templates[row] == RESULT_DRILL
+                assert torch.equal(learned, masked)
+                assert not (masked & ~batch.results[row]).any()
+    assert seen == set(Kind)
+
+
 def test_results_are_what_follows_an_equals_sign(tokenizer):
     (batch,) = make_batches(
-        [Sample(CALCULATION_DRILL, "Calculate", "1 + 11 = $12.5\n2*3=6")], tokenizer, 64, random.Random(0)
+        [Sample(RESULT_DRILL, "Calculate", "1 + 11 = $12.5\n2*3=6")], tokenizer, 64, random.Random(0)
     )
     assert tokenizer.convert_ids_to_tokens(batch.tokens[batch.results]) == ["$", "1", "2", ".", "5", "⏎", "6"]
 
 
 def test_stages_widen_from_copying_to_everything():
     stages = [curriculum.stage_at(million * 1_000_000) for million in range(60)]
+    assert (stages[0].repeats, stages[0].numbers_in_repeats) == (1.0, 0.0)
     assert stages[0].repeats > 10 * stages[-1].repeats
+    assert all(stage.repeats + stage.calculations + stage.results < 1 for stage in stages[2:])
     assert [stage.digits for stage in stages] == sorted(stage.digits for stage in stages)
     assert [stage.length for stage in stages] == sorted(stage.length for stage in stages)
 

@@ -7,10 +7,18 @@ import re
 from calculations import Calculation
 from gsm_samples import Sample
 
-__all__ = ["CALCULATION_DRILL", "REPEAT_DRILL", "calculation_drill", "longest_number", "repeat_drill"]
+__all__ = [
+    "CALCULATION_DRILL",
+    "REPEAT_DRILL",
+    "RESULT_DRILL",
+    "calculation_drill",
+    "longest_number",
+    "repeat_drill",
+    "result_drill",
+]
 
 # The template numbers of drills, which no word problem has.
-CALCULATION_DRILL, REPEAT_DRILL = -1, -2
+CALCULATION_DRILL, REPEAT_DRILL, RESULT_DRILL = -1, -2, -3
 
 # A line of a drill is cut from a word problem this often, drawn at random otherwise.
 CUT_SHARE = 0.45
@@ -66,9 +74,24 @@ def _draw_calculation(rng: random.Random, digits: int) -> tuple[str, str]:
     return (f" {shown} " if spaced else shown).join(texts), f"{currency}{result}"
 
 
+def _draw_lines(rng: random.Random, calculations: list[Calculation], digits: int, wanted: int) -> list[tuple[str, str]]:
+    """Draws terms, and terms with their results, a few times."""
+    lines: list[tuple[str, str]] = []
+    equals = " = " if rng.random() < 0.8 else "="
+    while len(lines) < wanted:
+        if rng.random() < CUT_SHARE and calculations:
+            calculation = rng.choice(calculations)
+            if longest_number(calculation.text) <= digits + 1 and len(calculation.text) <= 60:
+                lines.append((calculation.terms, calculation.text))
+        else:
+            terms, result = _draw_calculation(rng, min(digits, LONGEST_DRAWN))
+            lines.append((terms, f"{terms}{equals}{result}"))
+    return lines
+
+
 def calculation_drill(rng: random.Random, calculations: list[Calculation], digits: int) -> Sample:
     """
-    Writes a handful of calculations as one sample.
+    Writes a handful of calculations that are asked for, so that terms are copied and results are found.
 
     Args:
         rng (`random.Random`): Source of randomness.
@@ -78,37 +101,39 @@ def calculation_drill(rng: random.Random, calculations: list[Calculation], digit
     Returns:
         [`Sample`]: The terms as the question; terms and results, a line each, as the answer.
     """
-    questions: list[str] = []
-    lines: list[str] = []
-    wanted = rng.randint(3, 8)
-    equals = " = " if rng.random() < 0.8 else "="
-    while len(lines) < wanted:
-        if rng.random() < CUT_SHARE and calculations:
-            calculation = rng.choice(calculations)
-            if longest_number(calculation.text) > digits + 1 or len(calculation.text) > 60:
-                continue
-            questions.append(calculation.terms)
-            lines.append(calculation.text)
-        else:
-            terms, result = _draw_calculation(rng, min(digits, LONGEST_DRAWN))
-            questions.append(terms)
-            lines.append(f"{terms}{equals}{result}")
+    questions, lines = zip(*_draw_lines(rng, calculations, digits, rng.randint(2, 5)), strict=True)
     return Sample(CALCULATION_DRILL, "\n".join(["Calculate", *questions]), "\n".join(lines))
 
 
-def repeat_drill(rng: random.Random, words: list[str], digits: int) -> Sample:
+def result_drill(rng: random.Random, calculations: list[Calculation], digits: int) -> Sample:
+    """
+    Writes calculations that nobody has asked for: only their results can be learned from, at half the tokens.
+
+    Args:
+        rng (`random.Random`): Source of randomness.
+        calculations (`list[Calculation]`): Right calculations from answers of word problems.
+        digits (`int`): Most digits of an operand.
+
+    Returns:
+        [`Sample`]: Terms and results, a line each, as the answer.
+    """
+    lines = _draw_lines(rng, calculations, digits, rng.randint(5, 12))
+    return Sample(RESULT_DRILL, "Calculate", "\n".join(line for _, line in lines))
+
+
+def repeat_drill(rng: random.Random, words: list[str], numbers: float) -> Sample:
     """
     Writes a list to be repeated word by word, the shortest way to learn how to copy.
 
     Args:
         rng (`random.Random`): Source of randomness.
         words (`list[str]`): Words to draw from.
-        digits (`int`): Most digits of a number.
+        numbers (`float`): Share of the entries that are numbers, of up to three digits.
 
     Returns:
         [`Sample`]: A list of words and numbers as the question, the same as the answer.
     """
     items = []
     for _ in range(rng.randint(3, 14)):
-        items.append(str(_draw_number(rng, digits)) if rng.random() < 0.35 else rng.choice(words))
+        items.append(str(_draw_number(rng, 3)) if rng.random() < numbers else rng.choice(words))
     return Sample(REPEAT_DRILL, f"Repeat {' '.join(items)}", " ".join(items))

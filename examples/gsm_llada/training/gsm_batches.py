@@ -3,22 +3,37 @@
 
 import random
 from dataclasses import dataclass
+from enum import IntEnum
 
 import torch
+from drills import RESULT_DRILL
 from gsm_samples import Sample
 from transformers import PreTrainedTokenizerFast
 
-__all__ = ["LONGEST_CANVAS", "Batch", "make_batches", "mask_batch"]
+__all__ = ["LONGEST_CANVAS", "Batch", "Kind", "make_batches", "mask_batch"]
 
 BLOCK_LENGTH = 32
-
-# Rows of a batch are masked in one of three ways, see `mask_batch`; half of the drills in a fourth.
 UNIFORM_SHARE, BLOCK_SHARE = 0.25, 0.45
-RESULTS_SHARE = 0.5
-LOOK_AHEAD = 5
+LOOK_AHEAD = 8
 
-LONG_CANVAS_SHARE = 0.04
+# Shares, least and most tokens behind what is needed: decoding has hundreds, which cost as much as text and teach
+# little.
+FILLS = [(0.9, 0, 8), (0.085, 8, 200), (0.015, 200, 768)]
 LONGEST_CANVAS = 1024
+
+
+class Kind(IntEnum):
+    """
+    How an answer is masked.
+
+    - `UNIFORM`, LLaDA's own: every token with one probability per row, drawn from (0, 1);
+    - `BLOCK`, what decoding in blocks sees: a clean text before a random block, a random part of the block masked,
+      everything after it masked; learned from the block only;
+    - `CUT`: a clean text, then masks only; learned from the next few tokens. Half of the cuts are at a result;
+    - `RESULTS`, for drills whose lines tell nothing of each other: results of calculations alone.
+    """
+
+    UNIFORM, BLOCK, CUT, RESULTS = range(4)
 
 
 @dataclass(frozen=True)
@@ -26,19 +41,34 @@ class Batch:
     """
     Canvases of similar length, filled up with end-of-text tokens.
 
+    What is masked behind a block or a cut says nothing but that something follows, so those canvases end early.
+
     Args:
         tokens (`torch.Tensor`): Clean token ids, (rows, width).
         prompt_lengths (`torch.Tensor`): Tokens before the answer, (rows, 1).
-        answer_lengths (`torch.Tensor`): Tokens of the answer without end-of-text, (rows, 1).
         results (`torch.Tensor`): Where an answer gives the result of a calculation, bool, (rows, width).
         templates (`torch.Tensor`): Templates of the samples, negative ones for drills, (rows, 1).
+        kinds (`torch.Tensor`): How each row is masked, values of [`Kind`], (rows, 1).
+        starts (`torch.Tensor`): First token of the block or of the cut, from the answer's first, (rows, 1).
     """
 
     tokens: torch.Tensor
     prompt_lengths: torch.Tensor
-    answer_lengths: torch.Tensor
     results: torch.Tensor
     templates: torch.Tensor
+    kinds: torch.Tensor
+    starts: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Row:
+    text: list[int]
+    prompt_length: int
+    results: list[int]
+    template: int
+    kind: Kind
+    start: int
+    length: int
 
 
 def _find_results(words: list[str]) -> list[int]:
@@ -55,11 +85,42 @@ def _find_results(words: list[str]) -> list[int]:
     return places
 
 
+def _draw_row(sample: Sample, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> _Row:
+    """Writes a sample as tokens and draws how it is masked and how long its canvas is."""
+    chat = [{"role": "user", "content": sample.prompt}]
+    prompt = tokenizer.encode(
+        tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False), add_special_tokens=False
+    )
+    answer = tokenizer.encode(sample.answer, add_special_tokens=False)
+    results = _find_results([*tokenizer.convert_ids_to_tokens(answer)])
+    draw, start = rng.random(), 0
+    if sample.template == RESULT_DRILL:
+        kind, needed = Kind.RESULTS, len(answer) + 1
+    elif draw < UNIFORM_SHARE:
+        kind, needed = Kind.UNIFORM, len(answer) + 1
+    elif draw < UNIFORM_SHARE + BLOCK_SHARE:
+        kind, start = Kind.BLOCK, BLOCK_LENGTH * rng.randint(0, len(answer) // BLOCK_LENGTH)
+        needed = start + BLOCK_LENGTH
+    else:
+        firsts = [place for place in results if place - 1 not in results]
+        kind, start = Kind.CUT, rng.choice(firsts) if firsts and rng.random() < 0.5 else rng.randint(0, len(answer))
+        needed = start + LOOK_AHEAD
+    _, least, most = rng.choices(FILLS, [share for share, *_ in FILLS])[0]
+    if sample.template < 0:
+        # Drills are short: masks behind their ends would be most of what is seen. Without any, places could be told
+        # from the end of the canvas, which is a short cut past copying.
+        needed, least, most = min(needed, len(answer) + 1), 0, 3 if kind == Kind.RESULTS else 20
+    length = min(LONGEST_CANVAS, len(prompt) + needed + rng.randint(least, most))
+    return _Row(
+        prompt + answer, len(prompt), [len(prompt) + place for place in results], sample.template, kind, start, length
+    )
+
+
 def make_batches(
     samples: list[Sample], tokenizer: PreTrainedTokenizerFast, batch_tokens: int, rng: random.Random
 ) -> list[Batch]:
     """
-    Sorts samples by length and cuts them into batches.
+    Sorts samples by the length of their canvases and cuts them into batches.
 
     Args:
         samples (`list[Sample]`): Word problems and drills.
@@ -70,58 +131,27 @@ def make_batches(
     Returns:
         `list[Batch]`: The batches, in random order.
     """
-    rows = []
-    for sample in samples:
-        chat = [{"role": "user", "content": sample.prompt}]
-        prompt = tokenizer.encode(
-            tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False), add_special_tokens=False
-        )
-        answer = tokenizer.encode(sample.answer, add_special_tokens=False)
-        results = [len(prompt) + place for place in _find_results([*tokenizer.convert_ids_to_tokens(answer)])]
-        fill = rng.randint(0, 3) if rng.random() < 0.85 else rng.randint(8, 100)
-        rows.append((len(prompt) + len(answer) + 1 + fill, prompt, answer, results, sample.template))
-    rows.sort(key=lambda row: row[0])
-
+    rows = sorted((_draw_row(sample, tokenizer, rng) for sample in samples), key=lambda row: row.length)
     batches = []
     while rows:
-        if rng.random() < LONG_CANVAS_SHARE:
-            width = max(rows[-1][0], round(256 * (LONGEST_CANVAS / 256) ** rng.random()))
-            number = max(1, batch_tokens // width)
-            taken = [rows.pop(rng.randrange(len(rows))) for _ in range(min(number, len(rows)))]
-        else:
-            number = 1
-            while number < len(rows) and (number + 1) * rows[-1][0] <= batch_tokens:
-                number += 1
-            taken = [rows.pop() for _ in range(number)]
-            width = taken[0][0]
+        width = rows[-1].length
+        taken = [rows.pop() for _ in range(min(len(rows), max(1, batch_tokens // width)))]
         tokens = torch.full((len(taken), width), tokenizer.eos_token_id)
         in_result = torch.zeros(len(taken), width, dtype=torch.bool)
-        for number, (_, prompt, answer, results, _) in enumerate(taken):
-            text = torch.tensor(prompt + answer)
+        for number, row in enumerate(taken):
+            text = torch.tensor(row.text[:width])
             tokens[number, : len(text)] = text
-            in_result[number, results] = True
-        batches.append(
-            Batch(
-                tokens,
-                torch.tensor([[len(prompt)] for _, prompt, *_ in taken]),
-                torch.tensor([[len(answer)] for _, _, answer, *_ in taken]),
-                in_result,
-                torch.tensor([[row[-1]] for row in taken]),
-            )
-        )
+            in_result[number, [place for place in row.results if place < width]] = True
+        columns = [(row.prompt_length, row.template, int(row.kind), row.start) for row in taken]
+        lengths, templates, kinds, starts = torch.tensor(columns).T[..., None]
+        batches.append(Batch(tokens, lengths, in_result, templates, kinds, starts))
     rng.shuffle(batches)
     return batches
 
 
 def mask_batch(batch: Batch, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Chooses what is masked and what is learned from. Each row is masked in one of four ways.
-
-    - uniform, LLaDA's own: every answer token with one probability per row, drawn from (0, 1);
-    - block, what decoding in blocks sees: a clean text before a random block, a random part of the block masked,
-      everything after it masked; learned from the block only;
-    - cut: a clean text, then masks only; learned from the next few tokens. Half of the cuts are at a result;
-    - results, for drills only, whose lines do not tell each other's results: results of calculations alone.
+    Chooses what is masked and what is learned from, see [`Kind`].
 
     Args:
         batch ([`Batch`]): The clean canvases.
@@ -131,35 +161,29 @@ def mask_batch(batch: Batch, generator: torch.Generator) -> tuple[torch.Tensor, 
         `tuple[torch.Tensor, torch.Tensor]`: Masked positions and learned positions, bool, each (rows, width).
     """
     rows, width = batch.tokens.shape
-    place = torch.arange(width) - batch.prompt_lengths
-    answer = place >= 0
-
-    kind, ratio, somewhere, special = torch.rand(4, rows, 1, generator=generator)
+    place = torch.arange(width) - batch.prompt_lengths - batch.starts
+    ratio = torch.rand(rows, 1, generator=generator)
     draws = torch.rand(rows, width, generator=generator)
-    # The lowest draw of the answer is always masked, so no row is wasted.
-    chosen = (draws < ratio) | (draws == draws.masked_fill(~answer, 2.0).amin(1, keepdim=True))
 
-    blocks = batch.answer_lengths // BLOCK_LENGTH + 1
-    start = (somewhere * blocks).long() * BLOCK_LENGTH
-    inside = (place >= start) & (place < start + BLOCK_LENGTH)
-    lowest_inside = draws == draws.masked_fill(~inside, 2.0).amin(1, keepdim=True)
-    in_block = inside & ((draws < ratio) | lowest_inside)
-    after_block = place >= start + BLOCK_LENGTH
+    def drawn_from(region: torch.Tensor, ratio: torch.Tensor) -> torch.Tensor:
+        # The lowest draw is always taken, so no row is wasted.
+        return region & ((draws < ratio) | (draws == draws.masked_fill(~region, 2.0).amin(1, keepdim=True)))
 
-    has_results = batch.results.any(1, keepdim=True)
-    first_digits = batch.results & ~batch.results.roll(1, 1)
-    at_result = draws.masked_fill(~first_digits, 2.0).argmin(1, keepdim=True) - batch.prompt_lengths
-    cut = (somewhere * (batch.answer_lengths + 1)).long()
-    cut = torch.where(has_results & (special < 0.5), at_result, cut)
-    after_cut = place >= cut
-
+    uniform = drawn_from(place >= 0, ratio)
+    in_block = drawn_from((place >= 0) & (place < BLOCK_LENGTH), ratio)
+    after_cut = place >= 0
     # All of the results half of the time.
-    in_results = batch.results & ((draws < 2 * ratio) | (draws == draws.masked_fill(~batch.results, 2.0).amin(1, True)))
+    in_results = drawn_from(batch.results, 2 * ratio)
 
-    results = (batch.templates < 0) & has_results & (special >= 1 - RESULTS_SHARE)
-    uniform, block = kind < UNIFORM_SHARE, (kind >= UNIFORM_SHARE) & (kind < UNIFORM_SHARE + BLOCK_SHARE)
-    masked = torch.where(uniform, answer & chosen, torch.where(block, in_block | after_block, after_cut))
-    learned = torch.where(
-        uniform, answer & chosen, torch.where(block, in_block, after_cut & (place < cut + LOOK_AHEAD))
-    )
-    return torch.where(results, in_results, masked), torch.where(results, in_results, learned)
+    by_kind = [
+        (Kind.UNIFORM, uniform, uniform),
+        (Kind.BLOCK, in_block | (place >= BLOCK_LENGTH), in_block),
+        (Kind.CUT, after_cut, after_cut & (place < LOOK_AHEAD)),
+        (Kind.RESULTS, in_results, in_results),
+    ]
+    masked = torch.zeros_like(batch.results)
+    learned = torch.zeros_like(batch.results)
+    for kind, masked_here, learned_here in by_kind:
+        masked |= masked_here & (batch.kinds == kind)
+        learned |= learned_here & (batch.kinds == kind)
+    return masked, learned
