@@ -25,7 +25,14 @@ from hf_learn2pd import (
 )
 from hf_learn2pd.compatibility import cache_argument
 from hf_learn2pd.compiling import _KEPT, round_columns, round_rows
-from hf_learn2pd.models import DreamConfig, DreamForMaskedDiffusion, SdarConfig, SdarForMaskedDiffusion
+from hf_learn2pd.models import (
+    DreamConfig,
+    DreamForMaskedDiffusion,
+    SdarConfig,
+    SdarForMaskedDiffusion,
+    SdarMoeConfig,
+    SdarMoeForMaskedDiffusion,
+)
 
 MASK, EOT, VOCAB, BLOCK = 127, 126, 128, 16
 SIZES = {
@@ -140,6 +147,18 @@ def test_a_model_with_decoding_enabled_is_compiled():
     assert run(bert, inputs, **options, compile_config=CompileConfig(backend=counter)) == expected
     bert.compile(backend=counter)
     assert run(bert, inputs, **options) == expected
+    assert counter.frame_count == 2
+
+
+def test_mixtures_of_experts_are_one_graph_where_experts_run_in_batches():
+    torch.manual_seed(0)
+    sizes = SIZES | {"num_hidden_layers": 1, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    config = SdarMoeConfig(**sizes, head_dim=8, block_length=BLOCK, experts_implementation="batched_mm")
+    model, counter = SdarMoeForMaskedDiffusion(config).eval(), CompileCounter()
+    options = {"max_new_tokens": 32}
+    expected = run(model, batch(3, 9), **options)
+    config = CompileConfig(backend=counter, fullgraph=True)
+    assert run(model, batch(3, 9), **options, compile_config=config) == expected
     assert counter.frame_count == 2
 
 
