@@ -137,6 +137,23 @@ print(json.dumps([named.tolist(), custom.tolist(), deep.tolist(), untrusted]))
     assert named == custom == subfolder and untrusted == "ValueError"
 
 
+def test_a_model_goes_up_with_its_filter_in_one_commit(hub, run, tmp_path):
+    same = run(f"""
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained({str(CHECKPOINT)!r})
+model.push_to_hub("user/model", token="{TOKEN}")
+model.save_pretrained("{tmp_path}/again", push_to_hub=True, repo_id="user/again", token="{TOKEN}")
+prompt, options = torch.arange(20, 40)[None], {{"max_new_tokens": 64, "decoding": "learn2pd"}}
+models = [model, *(AutoModelForCausalLM.from_pretrained(name) for name in ("user/model", "user/again"))]
+print(json.dumps([model.generate(prompt, **options).tolist() for model in models]))
+""")
+    assert same[0] == same[1] == same[2]
+    for name in ("user/model", "user/again"):
+        _, files = hub.files(name)
+        assert {"model.safetensors", "unmasking_filter/model.safetensors", "unmasking_filter/config.json"} <= set(files)
+        assert hub.requests.count(("POST", f"/api/models/{name}/commit/main")) == 1
+
+
 def test_custom_code_says_what_to_install(tmp_path):
     UnmaskingFilter().save_pretrained(tmp_path, model_card_kwargs={"repo_id": "user/filter"})
     code = (tmp_path / "custom_generate" / "generate.py").read_text()
