@@ -16,7 +16,7 @@ import curriculum
 import gsm_samples
 import train_gsm_llada
 from calculations import find_calculations
-from drills import RESULT_DRILL, calculation_drill, repeat_drill, result_drill
+from drills import CALCULATION_DRILL, REPEAT_DRILL, RESULT_DRILL, calculation_drill, repeat_drill, result_drill
 from gsm_batches import Kind, make_batches, mask_batch
 from gsm_samples import Sample, held_out_samples, split_of, train_samples
 from gsm_tokenizer import build_tokenizer
@@ -196,13 +196,26 @@ def test_results_are_what_follows_an_equals_sign(tokenizer):
     assert tokenizer.convert_ids_to_tokens(batch.tokens[batch.results]) == ["$", "1", "2", ".", "5", "⏎", "6"]
 
 
-def test_stages_widen_from_copying_to_everything():
+def test_stages_widen_from_results_to_everything():
     stages = [curriculum.stage_at(million * 1_000_000) for million in range(60)]
-    assert (stages[0].repeats, stages[0].numbers_in_repeats) == (1.0, 0.0)
-    assert stages[0].repeats > 10 * stages[-1].repeats
-    assert all(stage.repeats + stage.calculations + stage.results < 1 for stage in stages[2:])
+    assert (stages[0].repeats, stages[0].calculations, stages[0].problems) == (0.0, 0.0, 0.0)
+    assert stages[3].repeats > 0.5 and stages[3].problems == 0.0
+    assert [stage.problems for stage in stages] == sorted(stage.problems for stage in stages)
+    assert all(stage.repeats + stage.calculations + stage.problems < 1 for stage in stages)
+    assert stages[-1].problems == curriculum.stage_at(10**12).problems > 0.5
     assert [stage.digits for stage in stages] == sorted(stage.digits for stage in stages)
     assert [stage.length for stage in stages] == sorted(stage.length for stage in stages)
+
+
+def test_a_pool_holds_what_its_stage_says():
+    names = {
+        templates: [sample.template for sample in curriculum.draw_pool(0, 3, 400, million * 1_000_000)]
+        for templates, million in (("first", 0), ("lists", 3), ("all", 40))
+    }
+    assert set(names["first"]) == {RESULT_DRILL}
+    assert set(names["lists"]) == {RESULT_DRILL, REPEAT_DRILL}
+    assert {RESULT_DRILL, REPEAT_DRILL, CALCULATION_DRILL} < set(names["all"])
+    assert 180 < sum(template >= 0 for template in names["all"]) < 300
 
 
 def test_a_killed_run_ends_as_an_uninterrupted_one(toy_options, monkeypatch):

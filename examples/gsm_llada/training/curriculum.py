@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
-"""What the checkpoint is trained on at a point of the run: copying alone, then word problems with drills."""
+"""What the checkpoint is trained on at a point of the run: arithmetic, then copying, then word problems as well."""
 
 import random
 from dataclasses import dataclass
@@ -12,15 +12,22 @@ from gsm_tokenizer import vocabulary
 __all__ = ["Stage", "draw_pool", "stage_at"]
 
 MILLION = 1_000_000
-# Millions of tokens. The circuits for copying serve everything else, form within the first when nothing is in their
-# way, and do not form at all beside calculations that cannot be found yet: lists of words alone come first. Later they
-# make room.
-COPYING_UNTIL, REPEATS_FALL_UNTIL = 1.5, 4.0
-REPEATS_KEPT, NUMBERS_IN_REPEATS = 0.06, 0.3
-# Most digits of a number in a drill, by millions of tokens seen, and shares beside the lists.
-DIGITS_FROM = {1: 0.0, 2: 3.0, 3: 8.0, 4: 20.0}
-ALL_PROBLEMS_FROM = 8.0
-RESULTS_SHARE, CALCULATIONS_SHARE = 0.42, 0.08
+# Shares of lists to repeat, calculations and word problems by millions of tokens seen, with straight lines between; the
+# rest are results. What forms within a million tokens alone does not form at all beside what cannot be learned yet, and
+# is lost again where it is given up too early: so results come first, then lists join them, then word problems.
+SHARES = {
+    0.0: (0.0, 0.0, 0.0),
+    1.5: (0.0, 0.0, 0.0),
+    1.6: (0.6, 0.0, 0.0),
+    9.6: (0.6, 0.0, 0.0),
+    10.6: (0.25, 0.1, 0.35),
+    13.0: (0.12, 0.1, 0.55),
+    20.0: (0.08, 0.08, 0.65),
+}
+# Most digits of a number in a drill, by millions of tokens seen.
+DIGITS_FROM = {1: 0.0, 2: 0.8, 3: 9.6, 4: 15.0}
+PROBLEMS_FROM, ALL_PROBLEMS_FROM = 9.6, 13.0
+NUMBERS_IN_REPEATS = 0.2
 
 
 @dataclass(frozen=True)
@@ -32,19 +39,17 @@ class Stage:
         digits (`int`): Most digits of a number in a drill.
         length (`int`): Most characters of the answer to a word problem.
         numbers (`int`): Most digits of a number in the answer to a word problem.
-        numbers_in_repeats (`float`): Share of the entries of a list to repeat that are numbers.
         repeats (`float`): Share of lists to repeat.
         calculations (`float`): Share of drills in calculation as the prompt asks for them.
-        results (`float`): Share of drills in the results of calculations.
+        problems (`float`): Share of word problems; the rest are drills in the results of calculations.
     """
 
     digits: int
     length: int
     numbers: int
-    numbers_in_repeats: float
     repeats: float
     calculations: float
-    results: float
+    problems: float
 
 
 def stage_at(tokens: int) -> Stage:
@@ -58,17 +63,16 @@ def stage_at(tokens: int) -> Stage:
         [`Stage`]: What may occur.
     """
     seen = tokens / MILLION
-    copying = min(1.0, max(0.0, (REPEATS_FALL_UNTIL - seen) / (REPEATS_FALL_UNTIL - COPYING_UNTIL)))
-    repeats = REPEATS_KEPT + (1 - REPEATS_KEPT) * copying
+    before = max(point for point in SHARES if point <= seen)
+    after = min((point for point in SHARES if point > seen), default=before)
+    part = (seen - before) / (after - before) if after > before else 0.0
+    shares = [one + part * (other - one) for one, other in zip(SHARES[before], SHARES[after], strict=True)]
     digits = max(digits for digits, since in DIGITS_FROM.items() if seen >= since)
     return Stage(
-        digits=digits,
-        length=round(150 + 150 * max(0.0, seen - COPYING_UNTIL)),
-        numbers=digits + 2 if seen < ALL_PROBLEMS_FROM else 99,
-        numbers_in_repeats=NUMBERS_IN_REPEATS * (1 - copying),
-        repeats=repeats,
-        calculations=CALCULATIONS_SHARE * (1 - repeats),
-        results=RESULTS_SHARE * (1 - repeats),
+        digits,
+        round(200 + 200 * max(0.0, seen - PROBLEMS_FROM)),
+        digits + 2 if seen < ALL_PROBLEMS_FROM else 99,
+        *shares,
     )
 
 
@@ -88,7 +92,7 @@ def draw_pool(seed: int, pool: int, size: int, tokens: int) -> list[Sample]:
     rng = random.Random(f"{seed}/pool/{pool}")
     stage = stage_at(tokens)
     # Two chunks a pool, so that no seed of the generator is used twice in 15 billion tokens.
-    problems = train_samples(2 * pool) + train_samples(2 * pool + 1) if stage.repeats < 1 else []
+    problems = train_samples(2 * pool) + train_samples(2 * pool + 1) if stage.problems > 0 else []
     rng.shuffle(problems)
     right = [entry for problem in problems for entry in find_calculations(problem.answer) if entry.is_right]
     # In the first stages neither the answer nor its numbers may be long.
@@ -102,10 +106,10 @@ def draw_pool(seed: int, pool: int, size: int, tokens: int) -> list[Sample]:
     for _ in range(size):
         draw = rng.random()
         if draw < stage.repeats:
-            samples.append(repeat_drill(rng, words, stage.numbers_in_repeats))
+            samples.append(repeat_drill(rng, words, NUMBERS_IN_REPEATS))
         elif draw < stage.repeats + stage.calculations:
             samples.append(calculation_drill(rng, right, stage.digits))
-        elif draw < stage.repeats + stage.calculations + stage.results:
+        elif draw >= stage.repeats + stage.calculations + stage.problems:
             samples.append(result_drill(rng, right, stage.digits))
         elif allowed:
             samples.append(allowed[len(samples) % len(allowed)])
