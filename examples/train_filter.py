@@ -58,12 +58,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--hidden-size", type=int, default=32)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--num-prompts", type=int, default=1000, help="to learn from (default: %(default)s)")
-    parser.add_argument("--calibration-prompts", type=int, default=400, help="behind those (default: %(default)s)")
+    parser.add_argument("--calibration-prompts", type=int, default=1000, help="behind those (default: %(default)s)")
     parser.add_argument("--max-new-tokens", type=int, default=256)
     parser.add_argument("--block-length", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument(
-        "--agreement", type=float, default=0.9975, help="share of texts that must equal the stock loop's"
+        "--max-loss", type=float, default=0.005, help="share of texts that may be others than the stock loop's"
     )
     parser.add_argument("--base-model", help="name of the model on the filter's card (default: --model)")
     parser.add_argument("--plot", help="image file for the curve over thresholds")
@@ -106,13 +106,16 @@ def main(arguments: list[str] | None = None) -> None:
         plot_scores(scores, options.plot)
     rest = list(islice(chats, options.calibration_prompts))
     trials = calibrate_threshold(
-        model, filter, rest, options.agreement, tokenizer, batch_size=options.batch_size, **canvas
+        model, filter, rest, options.max_loss, tokenizer=tokenizer, batch_size=options.batch_size, **canvas
     )
     tried = [
-        f"| {trial.threshold:.4f} | {100 * trial.agreement:.2f} % | {trial.nfe:.2f} |"
-        for trial in sorted(trials, key=lambda trial: trial.threshold)
+        f"| {trial.threshold:g} | {trial.losses} of {trial.prompts} | "
+        f"{'given up' if trial.bound is None else f'{100 * trial.bound:.2f} %'} | {trial.nfe:.2f} |"
+        for trial in trials
     ]
-    print("\n".join(["", "| threshold | texts equal to the stock loop's | NFE |", "|---|---|---|", *tried]))
+    print(
+        "\n".join(["", "| threshold | other texts than the stock loop's | bound | NFE |", "|---|---|---|---|", *tried])
+    )
     training = (
         f"{len(trajectories.confidence)} steps, the last of them over {options.num_prompts} prompts, canvas of "
         f"{options.max_new_tokens}, block length {options.block_length}. On steps held out:"
