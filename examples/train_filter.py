@@ -1,14 +1,14 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
-"""Train a filter for a model: its own outputs on prompts, replayed by the oracle; then a threshold found by decoding.
+"""Train a filter for a model, as it will be used: texts, rounds of trajectories, training, and a calibrated threshold.
 
-python examples/train_filter.py                                         # the filter shipped with the small checkpoint
+python examples/train_filter.py                                         # a filter for the small checkpoint
 python examples/train_filter.py --model GSAI-ML/LLaDA-8B-Instruct --prompts questions.jsonl --output my_filter
+python examples/train_filter.py --block-cache local --suffix-length 64 --output local_filter   # for these passes
 accelerate launch examples/train_filter.py ...                          # trajectories on several GPUs or machines
-python examples/train_filter.py ... --policy my_filter --trajectories second --add trajectories   # a second round
 
-A filter meets other states than the oracle: it finds less, so more is masked. A second round learns from those as well;
-so does one with another `--block-length`, for a filter that serves several.
-A run that is started again with the same arguments goes on where it had stopped.
+The first round's steps are the oracle's. A filter finds less, so more is masked in the states that it meets: each
+further round follows the filter just trained and learns from these steps as well. `--block-lengths 32 16`
+makes a filter that serves both. A run that is started again with the same arguments goes on where it had stopped.
 """
 
 import argparse
@@ -20,12 +20,13 @@ from accelerate import PartialState
 from tasks import task_sample
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hf_learn2pd import Learn2PD, UnmaskingFilter
+from hf_learn2pd import Learn2PD
 from hf_learn2pd.filter.features import FEATURES
+from hf_learn2pd.passes import PASS_POLICIES
 from hf_learn2pd.training.calibration import calibrate_threshold
 from hf_learn2pd.training.prompts import read_prompts
 from hf_learn2pd.training.training import plot_scores, score_thresholds, train_filter
-from hf_learn2pd.training.trajectories import Trajectories, collect_trajectories, load_trajectories
+from hf_learn2pd.training.trajectories import Trajectories, collect_trajectories
 
 __all__ = ["main"]
 
@@ -43,6 +44,13 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
+def held_out_last(parts: list[Trajectories]) -> Trajectories:
+    """Joins parts over the same prompts: the last tenth of each, which training holds out, comes behind the others."""
+    heads = [part.map(lambda values: values[: len(values) * 9 // 10]) for part in parts]
+    tails = [part.map(lambda values: values[len(values) * 9 // 10 :]) for part in parts]
+    return Trajectories.cat(heads + tails)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Collects trajectories, trains, calibrates, saves the filter and prints what was tried."""
     here = Path(__file__).parent
@@ -51,19 +59,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--prompts", help="JSONL file of prompts or chats (default: training questions of the tasks)")
     parser.add_argument("--output", default=str(here / "tiny_llada" / "unmasking_filter"))
     parser.add_argument("--trajectories", default="trajectories", help="folder to collect in (default: %(default)s)")
-    parser.add_argument("--policy", help="a filter whose steps the replay follows instead of the oracle's")
-    parser.add_argument("--add", nargs="*", default=[], help="folders of earlier runs to learn from as well")
+    parser.add_argument("--rounds", type=int, default=2, help="of trajectories and training (default: %(default)s)")
     parser.add_argument("--architecture", choices=RECIPES, default="transformer")
     parser.add_argument("--features", nargs="+", choices=FEATURES, help="default: confidence, position")
     parser.add_argument("--hidden-size", type=int, default=32)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--num-prompts", type=int, default=1000, help="to learn from (default: %(default)s)")
-    parser.add_argument("--calibration-prompts", type=int, default=400, help="behind those (default: %(default)s)")
+    parser.add_argument("--calibration-prompts", type=int, default=1000, help="behind those (default: %(default)s)")
     parser.add_argument("--max-new-tokens", type=int, default=256)
-    parser.add_argument("--block-length", type=int, default=32)
+    parser.add_argument("--block-lengths", type=int, nargs="+", default=[32], help="calibrated with the first")
+    parser.add_argument("--block-cache", choices=PASS_POLICIES, help="passes to learn from and to calibrate with")
+    parser.add_argument("--suffix-length", type=int)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument(
-        "--agreement", type=float, default=0.9975, help="share of texts that must equal the stock loop's"
+        "--max-loss", type=float, default=0.005, help="share of texts that may be others than the stock loop's"
     )
     parser.add_argument("--base-model", help="name of the model on the filter's card (default: --model)")
     parser.add_argument("--plot", help="image file for the curve over thresholds")
@@ -76,21 +85,26 @@ def main(arguments: list[str] | None = None) -> None:
     count = options.num_prompts + options.calibration_prompts
     source = options.prompts or (task_sample(SEED, index, "train").prompt for index in range(count))
     chats = read_prompts(source)
-    canvas = {"max_new_tokens": options.max_new_tokens, "block_length": options.block_length}
-    trajectories = collect_trajectories(
-        model,
-        islice(chats, options.num_prompts),
-        options.trajectories,
-        tokenizer,
-        batch_size=options.batch_size,
-        policy=Learn2PD(UnmaskingFilter.load(options.policy)) if options.policy else None,
-        **canvas,
-    )
-    trajectories = Trajectories.cat([*map(load_trajectories, options.add), trajectories])
+    learned_from = list(islice(chats, options.num_prompts))
+    folder, passes = Path(options.trajectories), {"block_cache": options.block_cache}
+    passes |= {"suffix_length": options.suffix_length}
+    shared = {"batch_size": options.batch_size, "max_new_tokens": options.max_new_tokens, "texts": folder / "texts"}
     recipe = RECIPES[options.architecture] | {"hidden_size": options.hidden_size}
     recipe |= {name: value for name in ("features", "epochs") if (value := getattr(options, name)) is not None}
     base_model = options.base_model or Path(options.model).name
-    filter = train_filter(trajectories, options.architecture, base_model=base_model, **recipe)
+    parts: list[Trajectories] = []
+    policy: Learn2PD | None = None
+    for number in range(1, options.rounds + 1):
+        for length in options.block_lengths:
+            where = folder / f"round_{number}_blocks_{length}"
+            parts.append(
+                collect_trajectories(
+                    model, learned_from, where, tokenizer, block_length=length, policy=policy, **shared, **passes
+                )
+            )
+        trajectories = held_out_last(parts)
+        filter = train_filter(trajectories, options.architecture, base_model=base_model, **recipe)
+        policy = Learn2PD(filter)
     if not state.is_main_process:
         return
     # What it was not trained on: the last tenth.
@@ -105,17 +119,22 @@ def main(arguments: list[str] | None = None) -> None:
     if options.plot:
         plot_scores(scores, options.plot)
     rest = list(islice(chats, options.calibration_prompts))
-    trials = calibrate_threshold(
-        model, filter, rest, options.agreement, tokenizer, batch_size=options.batch_size, **canvas
-    )
+    canvas = {"max_new_tokens": options.max_new_tokens, "block_length": options.block_lengths[0]}
+    canvas |= {name: value for name, value in passes.items() if value is not None}
+    shared |= {"tokenizer": tokenizer} | canvas
+    trials = calibrate_threshold(model, filter, rest, options.max_loss, **shared)
     tried = [
-        f"| {trial.threshold:.4f} | {100 * trial.agreement:.2f} % | {trial.nfe:.2f} |"
-        for trial in sorted(trials, key=lambda trial: trial.threshold)
+        f"| {trial.threshold:g} | {trial.losses} of {trial.prompts} | "
+        f"{'given up' if trial.bound is None else f'{100 * trial.bound:.2f} %'} | {trial.nfe:.2f} |"
+        for trial in trials
     ]
-    print("\n".join(["", "| threshold | texts equal to the stock loop's | NFE |", "|---|---|---|", *tried]))
+    print(
+        "\n".join(["", "| threshold | other texts than the stock loop's | bound | NFE |", "|---|---|---|---|", *tried])
+    )
     training = (
-        f"{len(trajectories.confidence)} steps, the last of them over {options.num_prompts} prompts, canvas of "
-        f"{options.max_new_tokens}, block length {options.block_length}. On steps held out:"
+        f"{len(trajectories.confidence)} steps in {options.rounds} rounds over {options.num_prompts} prompts, canvas "
+        f"of {options.max_new_tokens}, blocks of {' and '.join(map(str, options.block_lengths))}, cache "
+        f"{options.block_cache or 'none'}, suffix {options.suffix_length or 'whole'}. On steps held out:"
     )
     # The card belongs to the weights: one that is there already would tell of others.
     (Path(options.output) / "README.md").unlink(missing_ok=True)

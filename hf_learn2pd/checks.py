@@ -33,10 +33,14 @@ def check_fraction(name: str, value: Any) -> None:
         raise ValueError(f"`{name}` must be between 0 and 1 (got {value!r})")
 
 
-def check_number(name: str, value: Any, *, least: float | None = None, above: float | None = None) -> None:
+def check_number(
+    name: str, value: Any, *, least: float | None = None, above: float | None = None, most: float | None = None
+) -> None:
     """Raises a `ValueError` that names `name` unless `value` is a number of at least `least`, or above `above`."""
-    if not is_number(value) or (least is not None and value < least) or (above is not None and value <= above):
+    low = is_number(value) and (least is None or value >= least) and (above is None or value > above)
+    if not low or (most is not None and value > most):
         expected = f"at least {least}" if above is None else f"above {above}"
+        expected += "" if most is None else f" and at most {most}"
         raise ValueError(f"`{name}` must be {expected} (got {value!r})")
 
 

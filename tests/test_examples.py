@@ -81,21 +81,27 @@ def test_quickstart_takes_a_question_and_notes_unknown_words(capsys):
 
 
 def test_train_filter_saves_a_filter_that_generate_takes(model, tokenizer, tmp_path, capsys):
-    arguments = ["--num-prompts", "16", "--calibration-prompts", "4", "--max-new-tokens", "96", "--batch-size", "4"]
-    arguments += ["--trajectories", str(tmp_path / "trajectories"), "--epochs", "10"]
-    train_filter.main([*arguments, "--output", str(tmp_path)])
+    arguments = ["--num-prompts", "8", "--calibration-prompts", "4", "--max-new-tokens", "64", "--batch-size", "4"]
+    arguments += ["--max-loss", "0.6", "--epochs", "3", "--block-lengths", "16", "32", "--block-cache", "local"]
+    arguments += ["--suffix-length", "16", "--trajectories", str(tmp_path / "work"), "--output", str(tmp_path)]
+    train_filter.main(arguments)
     printed, card = capsys.readouterr().out, (tmp_path / "README.md").read_text()
     assert "| threshold | precision | recall |" in printed
-    assert "| threshold | texts equal to the stock loop's | NFE |" in printed
-    assert "steps, the last of them over 16 prompts" in card and "at least 99.75 % of the texts equal" in card
-    assert UnmaskingFilter.from_pretrained(tmp_path).base_model == "tiny_llada"
+    assert "| threshold | other texts than the stock loop's | bound | NFE |" in printed
+    # Both rounds and both block lengths, the second round in other states.
+    rounds = [load_trajectories(tmp_path / "work" / f"round_{number}_blocks_16") for number in (1, 2)]
+    steps = [len(load_trajectories(each).confidence) for each in sorted((tmp_path / "work").glob("round_*"))]
+    assert len(steps) == 4 and len(rounds[1].confidence) >= len(rounds[0].confidence)
+    assert f"{sum(steps)} steps in 2 rounds over 8 prompts" in card and "it is at most 60 %" in card
+    filter = UnmaskingFilter.from_pretrained(tmp_path)
+    assert filter.base_model == "tiny_llada" and filter.calibration["options"]["block_cache"] == "local"
     inputs = inputs_of(tokenizer, [task_sample(7, 3, "test").prompt])
     assert isinstance(model.generate(**inputs, decoding="learn2pd", unmasking_filter=tmp_path), torch.Tensor)
 
-    # A second round follows that filter, with other blocks, and learns from the first one's steps as well.
-    first = load_trajectories(tmp_path / "trajectories")
-    arguments = ["--num-prompts", "4", "--calibration-prompts", "2", "--max-new-tokens", "96", "--epochs", "1"]
-    arguments += ["--policy", str(tmp_path), "--block-length", "48", "--add", str(tmp_path / "trajectories")]
-    train_filter.main([*arguments, "--trajectories", str(tmp_path / "more"), "--output", str(tmp_path / "second")])
-    steps = len(first.confidence) + len(load_trajectories(tmp_path / "more").confidence)
-    assert f"\n{steps} steps, the last of them over 4 prompts" in (tmp_path / "second" / "README.md").read_text()
+    # Started again, it decodes no text and collects no step anew, and ends with the same filter.
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "work").rglob("*.safetensors")}
+    train_filter.main([*arguments[:-1], str(tmp_path / "again")])
+    assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / "work").rglob("*.safetensors")}
+    again = UnmaskingFilter.from_pretrained(tmp_path / "again")
+    assert again.calibration == filter.calibration
+    assert all(torch.equal(one, other) for one, other in zip(filter.parameters(), again.parameters(), strict=True))

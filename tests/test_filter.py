@@ -153,12 +153,13 @@ ALL = ["confidence", "margin", "entropy", "mask_ratio", "position", "unchanged"]
 
 
 EVIDENCE = {
-    "agreement": 0.99,
-    "prompts": 3,
-    "max_new_tokens": 64,
-    "block_length": 16,
+    "max_loss": 0.01,
+    "confidence": 0.95,
+    "lost": "other texts than the stock loop's",
+    "prompts": 300,
     "stock_nfe": 20.5,
-    "trials": [{"threshold": 0.5, "agreement": 1.0, "nfe": 4.0}],
+    "options": {"max_new_tokens": 64, "block_length": 16},
+    "trials": [{"threshold": 0.5, "prompts": 300, "losses": 0, "bound": 0.0099, "nfe": 4.0}],
 }
 
 

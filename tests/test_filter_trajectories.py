@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ScriptedModel
+from conftest import ScriptedModel, golden_model
 from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
-from hf_learn2pd import Learn2PD, Threshold, UnmaskingFilter
+from hf_learn2pd import Learn2PD, LowConfidence, Threshold, UnmaskingFilter
+from hf_learn2pd.passes import DualCache
 from hf_learn2pd.training.trajectories import Trajectories, collect_trajectories, load_trajectories, replay
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -185,6 +186,57 @@ def test_a_policy_decides_what_is_unmasked():
     # Position 0; then, with nothing right above 0.9, the most confident: 2; 1 has risen to 1.0; 3 is left.
     assert followed.masked.long().tolist() == [[1, 1, 1, 1], [0, 1, 1, 1], [0, 1, 0, 1], [0, 0, 0, 1]]
     assert followed.correct.long().tolist() == [[1, 1, 0, 1]] * 4
+
+
+class Recorder(LowConfidence):
+    """The stock loop's choice; keeps what it has seen."""
+
+    def __init__(self):
+        object.__setattr__(self, "seen", [])
+
+    def __call__(self, prediction):
+        self.seen.append((prediction.rows, prediction.masked, prediction.confidence))
+        return super().__call__(prediction)
+
+
+WAYS = [(None, None), (None, 4), ("dual", None), ("prefix", 8), ("local", 8), (DualCache(refresh_every=3), 4)]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("block_cache", "suffix_length"), WAYS)
+def test_a_replay_sees_what_decoding_sees(block_cache, suffix_length):
+    """Towards the text that decoding has written, in the same order, through the same passes."""
+    model, recorder = golden_model("tiny_llada"), Recorder()
+    ids, mask = torch.tensor([[510, 3, 4, 9], [5, 6, 7, 8]]), torch.tensor([[0, 1, 1, 1], [1, 1, 1, 1]])
+    options = {"block_cache": block_cache, "suffix_length": suffix_length}
+    output = model.generate(
+        ids, attention_mask=mask, decoding=recorder, max_new_tokens=24, block_length=8, end_of_text=None, **options
+    )
+    replayed = replay(model, ids, output[:, 4:], mask, block_length=8, policy=LowConfidence(), **options)
+    _, masked, confidence = map(torch.cat, zip(*recorder.seen, strict=True))
+    assert torch.equal(replayed.masked, masked) and torch.equal(replayed.confidence, confidence)
+    assert replayed.correct[masked].any()
+
+
+def test_a_way_of_passes_is_part_of_what_files_were_made_with(model, collected, tmp_path):
+    directory, exact = collected
+    for changed in ({"block_cache": "dual"}, {"suffix_length": 8}):
+        with pytest.raises(ValueError, match=f"got another {next(iter(changed))} in"):
+            collect_trajectories(model, PROMPTS, directory, **OPTIONS, **changed)
+    stale = collect_trajectories(model, PROMPTS, tmp_path, block_cache="local", suffix_length=8, **OPTIONS)
+    assert stale.confidence.shape != exact.confidence.shape or not torch.equal(stale.confidence, exact.confidence)
+    with pytest.raises(ValueError, match="`block_cache` must be prefix, dual"):
+        collect_trajectories(model, PROMPTS, tmp_path / "other", block_cache="none", **OPTIONS)
+
+
+def test_texts_are_decoded_once_for_all_ways_of_passes(model, collected, tmp_path, monkeypatch):
+    calls, generate = [], model.generate
+    monkeypatch.setattr(model, "generate", lambda *args, **kwargs: calls.append(1) or generate(*args, **kwargs))
+    options = OPTIONS | {"texts": tmp_path / "texts"}
+    exact = collect_trajectories(model, PROMPTS, tmp_path / "exact", **options)
+    assert len(calls) == 3 and torch.equal(exact.confidence, collected[1].confidence)
+    collect_trajectories(model, PROMPTS, tmp_path / "dual", block_cache="dual", **options)
+    assert len(calls) == 3
 
 
 SCRIPT = """

@@ -81,7 +81,7 @@ def fingerprint_policy(policy: Any) -> str:
     Describes a policy; two filters of the same shape differ by their weights and thresholds.
 
     Args:
-        policy ([`UnmaskingStrategy`], *optional*): The policy, with policies or filters inside.
+        policy ([`UnmaskingStrategy`] or [`PassPolicy`], *optional*): The policy, with policies or filters inside.
 
     Returns:
         `str`: Readable, but for the digests of weights.
@@ -90,7 +90,9 @@ def fingerprint_policy(policy: Any) -> str:
         known = {key: value for key, value in vars(policy).items() if not key.startswith("_") and key not in _NOTES}
         return f"{type(policy).__name__}({known}, {fingerprint_module(policy)})"
     if is_dataclass(policy) and not isinstance(policy, type):
-        values = (f"{field.name}={fingerprint_policy(getattr(policy, field.name))}" for field in fields(policy))
+        # The rest is the memory of a call.
+        names = (field.name for field in fields(policy) if field.init)
+        values = (f"{name}={fingerprint_policy(getattr(policy, name))}" for name in names)
         return f"{type(policy).__name__}({', '.join(values)})"
     if isinstance(policy, torch.Tensor):
         return f"tensor({fingerprint_tensors({'': policy})})"

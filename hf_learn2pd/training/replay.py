@@ -12,9 +12,10 @@ from torch.nn.functional import pad
 from ..blocks import FixedBlocks
 from ..canvas import Canvas
 from ..choice import ask
+from ..configuration import DiffusionGenerationConfig
 from ..filter.features import FIELDS
 from ..loop import denoise
-from ..passes import BlockCausal, ForwardPass, FullCanvas, PassPolicy, Setting
+from ..passes import ForwardPass, PassPolicy, Setting, resolve_policy
 from ..prediction import Memory
 from ..reader import Reader
 from ..special_tokens import SpecialTokens
@@ -75,12 +76,15 @@ def replay(
     block_length: int = 32,
     stop_at_end_of_text: bool = False,
     policy: UnmaskingStrategy | None = None,
+    block_cache: str | PassPolicy | None = None,
+    suffix_length: int | None = None,
 ) -> Trajectories:
     """
     Denoises towards known answers, unmasking in each step exactly the predictions that are right.
 
     A block in which a step predicts nothing new that is right is filled in from the answer, so that the context is
-    always that of the answer. Source: https://huggingface.co/papers/2509.25188.
+    always that of the answer. With a cache or a suffix, passes are those of decoding with them: what is seen is as
+    stale or as short, and what is right is still what the known answers say. Source: https://huggingface.co/papers/2509.25188.
 
     Args:
         model ([`DiffusionGenerationMixin`]): The model the filter is for.
@@ -93,19 +97,30 @@ def replay(
         policy ([`UnmaskingStrategy`], *optional*):
             Unmasks only what it chooses among these, so that the states are those a filter meets when it decodes; where
             that is nothing, the token of its most confident position is filled in.
+        block_cache (`str` or [`PassPolicy`], *optional*): As of `generate`; None computes all in every pass.
+        suffix_length (`int`, *optional*): As of `generate`; all masked columns are in sight if None.
 
     Returns:
         [`Trajectories`]
+
+    Raises:
+        ValueError: If the model cannot make such passes.
     """
+    given = block_cache if isinstance(block_cache, PassPolicy) else None
+    named = None if isinstance(block_cache, PassPolicy) else block_cache
+    config = DiffusionGenerationConfig(block_cache=named, suffix_length=suffix_length)
+    planned = resolve_policy(given or named, config, model, FixedBlocks(block_length))
     special_tokens = SpecialTokens.of(model.generation_config, model.config, prompt_ids.device)
     rows, length = answer_ids.shape
     grid = model.block_grid(block_length)
-    canvas = Canvas(prompt_ids, attention_mask, length, min(block_length, length), None, special_tokens, grid=grid)
+    width = min(block_length, length)
+    canvas = Canvas(
+        prompt_ids, attention_mask, length, width, None, special_tokens, suffix_length=suffix_length, grid=grid
+    )
     reader = Reader(model, special_tokens, Memory(rows), needs=frozenset(FIELDS.values()))
     if policy is not None:
         policy = policy.prepare(rows, block_length, prompt_ids.device)
-    exact = FullCanvas() if grid is None else BlockCausal()
-    passes = _Replay(exact, answer_ids, policy).begin(canvas, Setting(model.config, model.logits_shift, 1))
+    passes = _Replay(planned, answer_ids, policy).begin(canvas, Setting(model.config, model.logits_shift, 1))
     last = torch.full_like(canvas.ends, length - 1)
     if stop_at_end_of_text:
         is_end = torch.isin(answer_ids, special_tokens.eos)
@@ -119,7 +134,7 @@ def replay(
         return finished | (canvas.block_done & in_last), text_end
 
     # Everything that a replay offers becomes final, and no token ends a text.
-    stop = Stop(EndOfTextCriteria(None, special_tokens), LowConfidence(), passes.keeps_suffix)
+    stop = Stop(EndOfTextCriteria(None, special_tokens), LowConfidence(), planned.keeps_suffix)
     denoise(canvas, passes, reader, Threshold(0.0), FixedBlocks(block_length), stop, [leave])
     return Trajectories.cat(passes.parts)
 

@@ -12,9 +12,10 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm.auto import tqdm
 
+from ..checks import check_fraction, check_integer, check_number
 from ..filter.features import stack_features
 from ..filter.model import UnmaskingFilter
-from .arguments import check_integer, check_number, check_trajectories
+from .arguments import check_trajectories
 from .trajectories import Trajectories
 
 __all__ = ["ThresholdScore", "choose_threshold", "plot_scores", "score_thresholds", "train_filter"]
@@ -94,12 +95,12 @@ def train_filter(
             learned from, an argument is out of range, or the loss is never a number.
     """
     for name, count in (("batch_size", batch_size), ("epochs", epochs)):
-        check_integer(name, count)
+        check_integer(name, count, 1)
     if patience is not None:
-        check_integer("patience", patience)
-    check_number("learning_rate", learning_rate, 0, open_below=True)
-    check_number("false_accept_weight", false_accept_weight, 0, open_below=True)
-    check_number("precision", precision, 0, 1, open_below=True)
+        check_integer("patience", patience, 1)
+    check_number("learning_rate", learning_rate, above=0)
+    check_number("false_accept_weight", false_accept_weight, above=0)
+    check_number("precision", precision, above=0, most=1)
     check_trajectories(trajectories, _HELD_OUT)
     samples, block_length = trajectories.confidence.shape
     with torch.random.fork_rng():
@@ -172,7 +173,7 @@ def choose_threshold(filter: UnmaskingFilter, trajectories: Trajectories, precis
     Raises:
         ValueError: If `precision` is not above 0 and at most 1, or a number in the samples is not finite.
     """
-    check_number("precision", precision, 0, 1, open_below=True)
+    check_number("precision", precision, above=0, most=1)
     check_trajectories(trajectories)
     probability = filter.score(trajectories).sigmoid()[trajectories.masked]
     correct = trajectories.correct[trajectories.masked]
@@ -207,7 +208,7 @@ def score_thresholds(
         ValueError: If a threshold is not between 0 and 1, or a number in the samples is not finite.
     """
     for threshold in thresholds:
-        check_number("thresholds", threshold, 0, 1)
+        check_fraction("thresholds", threshold)
     check_trajectories(trajectories)
     probability = filter.score(trajectories).sigmoid().masked_fill(~trajectories.masked, -1.0)
     right = trajectories.correct & trajectories.masked

@@ -4,14 +4,12 @@
 import hashlib
 import json
 import os
-import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import PartialState
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -20,11 +18,12 @@ from transformers import AutoTokenizer
 
 from hf_learn2pd import __version__
 
-from ..special_tokens import SpecialTokens
+from ..passes import PassPolicy
 from ..unmasking import UnmaskingStrategy
 from .fingerprint import fingerprint_module, fingerprint_policy, fingerprint_tensors, fingerprint_tokenizer
 from .prompts import read_prompts, tokenize_prompts
 from .replay import Trajectories, replay
+from .texts import StockTexts
 
 __all__ = ["Trajectories", "collect_trajectories", "load_trajectories", "replay"]
 
@@ -41,6 +40,9 @@ def collect_trajectories(
     block_length: int = 32,
     batch_size: int = 16,
     policy: UnmaskingStrategy | None = None,
+    block_cache: str | PassPolicy | None = None,
+    suffix_length: int | None = None,
+    texts: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Trajectories:
     """
@@ -64,6 +66,12 @@ def collect_trajectories(
         block_length (`int`, *optional*, defaults to 32): Positions that are denoised together.
         batch_size (`int`, *optional*, defaults to 16): Prompts per batch and file.
         policy ([`UnmaskingStrategy`], *optional*): What the replay follows instead of the oracle, see [`replay`].
+        block_cache (`str` or [`PassPolicy`], *optional*):
+            Which keys and values the replay keeps, as the filter will meet them; see [`replay`], like the next one. The
+            texts are those of the exact stock loop all the same.
+        suffix_length (`int`, *optional*): Masked columns right of the block that the replay has in sight.
+        texts (`str` or `os.PathLike`, *optional*):
+            Where [`StockTexts`] are kept, so that they are replayed in several ways and decoded once.
         progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
@@ -84,11 +92,13 @@ def collect_trajectories(
         "model": fingerprint_module(model),
         "tokenizer": fingerprint_tokenizer(tokenizer),
         "policy": fingerprint_policy(policy),
+        "block_cache": fingerprint_policy(block_cache),
+        "suffix_length": str(suffix_length),
         "max_new_tokens": str(max_new_tokens),
         "block_length": str(block_length),
     }
+    stock = StockTexts(model, texts, max_new_tokens, block_length)
     files: dict[Path, dict[str, str]] = {}
-    tokens, began = 0, time.monotonic()
     bar = tqdm(desc="trajectories", unit="prompt", disable=not progress or not state.is_main_process)
     for number, batch in batches:
         file = directory / f"trajectories-{number:05}.safetensors"
@@ -96,14 +106,16 @@ def collect_trajectories(
         files[file] = made_with | {"prompts": hashlib.sha256(json.dumps(content).encode()).hexdigest()}
         mine = number % state.num_processes == state.process_index
         if not _is_done(file, files[file], mine) and mine:
-            trajectories, written = _follow(model, batch, max_new_tokens, block_length, policy)
-            tokens += written
+            answers = stock(batch)["answers"].to(model.device)
+            ids, attention_mask = batch["input_ids"], batch["attention_mask"]
+            trajectories = replay(
+                model, ids, answers, attention_mask, block_length, True, policy, block_cache, suffix_length
+            ).map(lambda values: values.cpu().contiguous())
             metadata = files[file] | {"content": fingerprint_tensors(trajectories.tensors())}
             temporary = file.with_suffix(".tmp")
             save_file(trajectories.tensors(), temporary, metadata=metadata)
             os.replace(temporary, file)
         bar.update(len(batch["input_ids"]))
-        bar.set_postfix({"tokens/s": f"{tokens * state.num_processes / (time.monotonic() - began):.0f}"})
     bar.close()
     if not files:
         raise ValueError("`prompts` must hold at least one prompt (got none)")
@@ -192,32 +204,3 @@ def _is_done(file: Path, origin: dict[str, str], warn: bool) -> bool:
             f"in {file})"
         )
     return True
-
-
-def _follow(
-    model: Any,
-    batch: dict[str, torch.Tensor],
-    max_new_tokens: int,
-    block_length: int,
-    policy: UnmaskingStrategy | None,
-) -> tuple[Trajectories, int]:
-    """Decodes and replays one batch; also returns the number of tokens written."""
-    prompt_ids, attention_mask = batch["input_ids"], batch["attention_mask"]
-    output = model.generate(
-        prompt_ids,
-        attention_mask=attention_mask,
-        max_new_tokens=max_new_tokens,
-        block_length=block_length,
-        decoding="low_confidence",
-        steps=None,
-        end_of_text="accepted",
-        do_sample=False,
-        return_dict_in_generate=True,
-    )
-    eos = SpecialTokens.of(model.generation_config, model.config, model.device).eos
-    # Replayed on a canvas of the same length; behind the end of the text stands end-of-text.
-    answers = eos[0].repeat(len(prompt_ids), max_new_tokens)
-    answers[:, : output.sequences.shape[1] - prompt_ids.shape[1]] = output.sequences[:, prompt_ids.shape[1] :]
-    trajectories = replay(model, prompt_ids, answers, attention_mask, block_length, True, policy)
-    written = int((output.tokens_per_forward * output.nfe).sum())
-    return trajectories.map(lambda values: values.cpu().contiguous()), written
