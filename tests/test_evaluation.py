@@ -26,7 +26,7 @@ from tables import make_tables  # noqa: E402
 from tasks import task_sample  # noqa: E402
 
 README = (EXAMPLES.parent / "README.md").read_text()
-LENGTHS = ["--num-prompts", "2", "--max-new-tokens", "64"]
+LENGTHS = ["--num-prompts", "2", "--max-new-tokens", "32"]
 
 
 def make_run(method, setting, right, nfe, way="none", kind=None, tokens=12, text="a"):
@@ -39,7 +39,9 @@ def make_run(method, setting, right, nfe, way="none", kind=None, tokens=12, text
 @pytest.fixture
 def document(tmp_path):
     path = tmp_path / "RESULTS.md"
-    path.write_text("Text.\n<!-- table: tasks best -->\nold\n<!-- end -->\n<!-- table: other -->\nkept\n<!-- end -->\n")
+    path.write_text(
+        "Text.\n<!-- table: tasks best -->\nfigures of before\n<!-- end -->\n<!-- table: other -->\nkept\n<!-- end -->\n"
+    )
     return path
 
 
@@ -73,7 +75,7 @@ def test_runs_are_kept_not_repeated_and_reported(tmp_path, document, capsys, mon
     tables = report.main([str(folder), "--results", str(document), "--speeds"])
     assert set(tables) == {"tasks best", "tasks none", "tasks dual"}
     text = document.read_text()
-    assert tables["tasks best"] in text and "old" not in text and "kept" in text
+    assert tables["tasks best"] in text and "figures of before" not in text and "kept" in text
     assert "| none | oracle | - |" in text and "| dual | oracle | - |" in text and "torch " in text
     shown = (folder / "report.md").read_text()
     assert shown in capsys.readouterr().out and "2 of 2 texts equal those of stock" in shown
@@ -111,6 +113,11 @@ def test_own_questions_and_their_answers(tmp_path):
     prompts, checks = load_questions(str(path), 2)
     assert prompts == [sample.prompt for sample in samples]
     assert all(check(sample.answer) for check, sample in zip(checks, samples, strict=True))
+    lengths = ["--num-prompts", "2", "--max-new-tokens", "128", "--ways", "none", "--methods", "stock"]
+    folder = run.main(["--data", str(path), *lengths, "--output", str(tmp_path / "out")])
+    (stock,) = read_runs(folder)
+    assert stock.asked["data"] == "data" and stock.accuracy == 100
+    assert stock.right == [check(each.text) for check, each in zip(checks, stock.records, strict=True)]
     assert not checks[0]("none") and not checks[0](answers[0] + "1")
     with pytest.raises(ValueError, match="`--num-prompts` must be at most"):
         load_questions(str(path), 3)

@@ -26,14 +26,13 @@ def plot(runs: list[Run], stock: float, axis: str, path: Path) -> None:
 
     label, attribute = AXES[axis]
     figure, panel = pyplot.subplots(figsize=(8, 4.8))
-    colors = pyplot.get_cmap("tab20").colors
+    colors = pyplot.get_cmap("tab20")
     for number, method in enumerate(dict.fromkeys(run.method for run in runs)):
         points = sorted((getattr(run, attribute), run.accuracy) for run in runs if run.method == method)
         points = [point for point in points if point[1] >= stock - SHOWN]
         if points:
             style = "*" if method == "oracle" else "o-"
-            color = colors[number % len(colors)]
-            panel.plot(*zip(*points, strict=True), style, label=method, color=color, markersize=5)
+            panel.plot(*zip(*points, strict=True), style, label=method, color=colors(number % 20), markersize=5)
     panel.axhline(stock - 0.5, color="gray", linewidth=0.8, linestyle=":")
     panel.set(xlabel=label, ylabel="accuracy, %")
     panel.set_ylim(bottom=max(0.0, stock - SHOWN), top=min(100.5, stock + 2))
