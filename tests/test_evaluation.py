@@ -40,7 +40,7 @@ def make_run(method, setting, right, nfe, way="none", kind=None, tokens=12, text
 def document(tmp_path):
     path = tmp_path / "RESULTS.md"
     path.write_text(
-        "Text.\n<!-- table: tasks best -->\nfigures of before\n<!-- end -->\n<!-- table: other -->\nkept\n<!-- end -->\n"
+        "Text.\n<!-- table: tasks best -->\nfigures before\n<!-- end -->\n<!-- table: other -->\nkept\n<!-- end -->\n"
     )
     return path
 
@@ -75,7 +75,7 @@ def test_runs_are_kept_not_repeated_and_reported(tmp_path, document, capsys, mon
     tables = report.main([str(folder), "--results", str(document), "--speeds"])
     assert set(tables) == {"tasks best", "tasks none", "tasks dual"}
     text = document.read_text()
-    assert tables["tasks best"] in text and "figures of before" not in text and "kept" in text
+    assert tables["tasks best"] in text and "figures before" not in text and "kept" in text
     assert "| none | oracle | - |" in text and "| dual | oracle | - |" in text and "torch " in text
     shown = (folder / "report.md").read_text()
     assert shown in capsys.readouterr().out and "2 of 2 texts equal those of stock" in shown
