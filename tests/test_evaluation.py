@@ -84,6 +84,7 @@ def test_runs_are_kept_not_repeated_and_reported(tmp_path, document, capsys, mon
     assert rows == [f'| `"{name}"`' for name in kinds]
     for way in ("none", "dual"):
         for axis in ("tpf", "speed"):
+            assert f"(plots/tasks_{way}_{axis}.png)" in tables[f"tasks {way}"]
             assert (tmp_path / "plots" / f"tasks_{way}_{axis}.png").stat().st_size > 5000
 
 

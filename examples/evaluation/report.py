@@ -42,13 +42,17 @@ def fill(text: str, tables: dict[str, str]) -> str:
     return re.sub(r"(<!-- table: ([^\n]+?) -->)\n.*?(<!-- end -->)", replace, text, flags=re.DOTALL)
 
 
-def draw(runs: list[Run], folder: Path, axes: list[str]) -> None:
-    """Draws the plots of a folder's runs."""
+def draw(runs: list[Run], folder: Path, axes: list[str]) -> dict[str, str]:
+    """Draws the plots of a folder's runs; returns links to them by table."""
+    links: dict[str, str] = {}
     stock = next(run.accuracy for run in runs if run.method == "stock" and run.way == "none")
     for way in dict.fromkeys(run.way for run in runs):
         for axis in axes:
             path = folder / f"{runs[0].asked['data']}_{way.replace('+', '_')}_{axis}.png"
             plot([run for run in runs if run.way == way], stock, axis, path)
+            name = f"{runs[0].asked['data']} {way}"
+            links[name] = links.get(name, "") + f"\n\n![accuracy against {AXES[axis][0]}]({folder.name}/{path.name})"
+    return links
 
 
 def main(arguments: list[str] | None = None) -> dict[str, str]:
@@ -73,7 +77,8 @@ def main(arguments: list[str] | None = None) -> dict[str, str]:
         print(text)
         tables |= made
         try:
-            draw(runs, plots, list(AXES) if options.speeds else ["tpf"])
+            for name, links in draw(runs, plots, list(AXES) if options.speeds else ["tpf"]).items():
+                tables[name] += links
         except ModuleNotFoundError:
             print('No plot: pip install "hf_learn2pd[plot]"')
     write_file(options.results, fill(options.results.read_text(encoding="utf-8"), tables))
