@@ -34,7 +34,8 @@ class Measurement:
     Args:
         texts (`list[str]`): The answers.
         ids (`list[list[int]]`): Their tokens, up to and including end-of-text.
-        nfe (`float`): Mean number of forward passes per prompt.
+        passes (`list[int]`): Number of forward passes of each prompt.
+        nfe (`float`): Their mean.
         tokens_per_forward (`float`): Mean over prompts.
         tokens (`float`): Mean length of an answer, up to and including end-of-text.
         seconds (`list[float]`): Wall-clock seconds per prompt, one for each repetition.
@@ -45,6 +46,7 @@ class Measurement:
 
     texts: list[str]
     ids: list[list[int]]
+    passes: list[int]
     nfe: float
     tokens_per_forward: float
     tokens: float
@@ -162,6 +164,7 @@ def measure(
     return Measurement(
         texts=texts,
         ids=ids,
+        passes=[int(number) for number in passes.tolist()],
         nfe=passes.mean().item(),
         tokens_per_forward=rates.mean().item(),
         tokens=(passes * rates).mean().item(),

@@ -1,0 +1,71 @@
+# Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
+"""Questions to decode, and how to tell whether an answer is right."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[1]
+sys.path[:0] = [str(EXAMPLES), str(EXAMPLES / "gsm_llada" / "training")]
+
+from tasks import is_correct, task_sample  # noqa: E402
+
+__all__ = ["ends_with", "load_questions"]
+
+# Of the stream of held-out samples, apart from those of the other scripts.
+TASK_SEED = 4096
+
+Checks = list[Callable[[str], bool]]
+
+
+def ends_with(answer: str, text: str) -> bool:
+    """
+    Tells whether a text ends with an answer: by the last number of both, or else by the last words.
+
+    Args:
+        answer (`str`): The known answer.
+        text (`str`): What a model wrote.
+
+    Returns:
+        `bool`
+    """
+    numbers = [re.findall(r"-?\d[\d,]*\.?\d*", words) for words in (answer, text)]
+    if all(numbers):
+        one, other = (found[-1].replace(",", "").rstrip(".") for found in numbers)
+        return float(one) == float(other)
+    return text.strip().rstrip(".").endswith(answer.strip().rstrip("."))
+
+
+def load_questions(data: str, num_prompts: int) -> tuple[list[str], Checks]:
+    """
+    Reads held-out questions.
+
+    Args:
+        data (`str`): `"tasks"`, `"gsm"` (needs the package reasoning-gym), or a JSONL file with `prompt` and `answer`.
+        num_prompts (`int`): How many.
+
+    Returns:
+        `tuple[list[str], list[Callable[[str], bool]]]`: Prompts, and for each whether a text answers it.
+
+    Raises:
+        ValueError: If the file is not there, or has fewer questions.
+    """
+    if data == "tasks":
+        samples = [task_sample(TASK_SEED, index, "test") for index in range(num_prompts)]
+        return [sample.prompt for sample in samples], [partial(is_correct, sample) for sample in samples]
+    if data == "gsm":
+        from gsm_samples import held_out_samples
+        from scores import is_correct as is_number_correct
+
+        problems = held_out_samples(num_prompts)
+        return [each.prompt for each in problems], [partial(is_number_correct, each) for each in problems]
+    if not Path(data).is_file():
+        raise ValueError(f"`--data` must be 'tasks', 'gsm' or a JSONL file (got {data!r})")
+    lines = [json.loads(line) for line in Path(data).read_text(encoding="utf-8").splitlines() if line]
+    if len(lines) < num_prompts:
+        raise ValueError(f"`--num-prompts` must be at most the questions of the file, {len(lines)} (got {num_prompts})")
+    lines = lines[:num_prompts]
+    return [line["prompt"] for line in lines], [partial(ends_with, str(line["answer"])) for line in lines]
