@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import Measurement, environment, measure, tokenize, write_file
+from measuring import Measurement, environment, measure, read_passes, tokenize, write_file
 from naive_loop import naive_generate
 from profile_compiled import profile_compiled
 from profile_loop import SHAPES, profile_memory, profile_shape
@@ -63,13 +63,6 @@ def _score(samples: Sequence[Sample] | None, measured: Measurement) -> float | N
     return 100 * sum(right) / len(right)
 
 
-def _passes(cache: str, refresh_every: int | None) -> dict[str, Any]:
-    """Reads a cache such as "local+64": the policy's name, and how many columns of the suffix are in sight."""
-    name, _, suffix = cache.partition("+")
-    policy = {} if name == "none" else {"block_cache": name, "refresh_every": refresh_every}
-    return policy | {"suffix_length": int(suffix) if suffix else None}
-
-
 def run(options: argparse.Namespace, save: Callable[[Results], None]) -> Results:
     """Measures every combination; returns one entry for each, and saves what there is after each."""
     tokenizer = AutoTokenizer.from_pretrained(options.model, padding_side="left")
@@ -107,8 +100,10 @@ def run(options: argparse.Namespace, save: Callable[[Results], None]) -> Results
                 **DECODERS[name],
                 "max_new_tokens": length,
                 "block_length": options.block_length,
-                **_passes(cache, options.refresh_every),
+                **read_passes(cache),
             }
+            if settings["block_cache"] is not None:
+                settings["refresh_every"] = options.refresh_every
             if name == "learn2pd" and options.filter_threshold is not None:
                 settings["filter_threshold"] = options.filter_threshold
             # One short call first: allocations and kernel choices are not what is measured.

@@ -19,8 +19,18 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
 import hf_learn2pd
+from hf_learn2pd.passes import PASS_POLICIES
 
-__all__ = ["Measurement", "environment", "measure", "peak_memory", "reset_peak_memory", "tokenize", "write_file"]
+__all__ = [
+    "Measurement",
+    "environment",
+    "measure",
+    "peak_memory",
+    "read_passes",
+    "reset_peak_memory",
+    "tokenize",
+    "write_file",
+]
 
 # Seconds after which a measurement is not repeated.
 LONG = 60.0
@@ -173,6 +183,26 @@ def measure(
         lockstep_row_passes=lockstep,
         peak_memory=None if peak != peak else peak,
     )
+
+
+def read_passes(name: str) -> dict[str, Any]:
+    """
+    Reads what a pass computes from a word of the command line.
+
+    Args:
+        name (`str`): A cache or `"none"`, and after a plus how many columns of the suffix are in sight: `"local+64"`.
+
+    Returns:
+        `dict[str, Any]`: Options of `generate`.
+
+    Raises:
+        ValueError: If there is no such cache, or what follows the plus is not a number.
+    """
+    cache, plus, suffix = name.partition("+")
+    if (cache != "none" and cache not in PASS_POLICIES) or bool(plus) != suffix.isdecimal():
+        names = ", ".join(["none", *PASS_POLICIES])
+        raise ValueError(f"`passes` must be one of {names}, with +64 for 64 columns of the suffix (got {name!r})")
+    return {"block_cache": None if cache == "none" else cache, "suffix_length": int(suffix) if suffix else None}
 
 
 def write_file(path: Path, text: str) -> None:

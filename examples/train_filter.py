@@ -3,26 +3,30 @@
 
 python examples/train_filter.py                                         # a filter for the small checkpoint
 python examples/train_filter.py --model GSAI-ML/LLaDA-8B-Instruct --prompts questions.jsonl --output my_filter
-python examples/train_filter.py --block-cache local --suffix-length 64 --output local_filter   # for these passes
+python examples/train_filter.py --passes local+64 none --output local_filter      # calibrated with the first
 accelerate launch examples/train_filter.py ...                          # trajectories on several GPUs or machines
 
 The first round's steps are the oracle's. A filter finds less, so more is masked in the states that it meets: each
 further round follows the filter just trained and learns from these steps as well. `--block-lengths 32 16`
-makes a filter that serves both. A run that is started again with the same arguments goes on where it had stopped.
+makes a filter that serves both, `--passes none local+64` one that serves without a cache, and with the local one and 64
+columns of the suffix in sight. `--prompts gsm` takes word problems (`pip install reasoning-gym==0.1.25`). A run that is
+started again with the same arguments goes on where it had stopped.
 """
 
 import argparse
-from itertools import islice
+import sys
+from collections.abc import Iterable
+from itertools import chain, islice, product
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from measuring import read_passes
 from tasks import task_sample
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_learn2pd import Learn2PD
 from hf_learn2pd.filter.features import FEATURES
-from hf_learn2pd.passes import PASS_POLICIES
 from hf_learn2pd.training.calibration import calibrate_threshold
 from hf_learn2pd.training.prompts import read_prompts
 from hf_learn2pd.training.training import plot_scores, score_thresholds, train_filter
@@ -33,6 +37,9 @@ __all__ = ["main"]
 # Of a stream of training samples of its own, apart from the one the model was trained on.
 SEED = 188
 
+# Chunks of word problems from which the training of gsm_llada is far away.
+GSM_CHUNK = 900_000
+
 RECIPES: dict[str, dict[str, Any]] = {
     "mlp": {"features": ["confidence"], "learning_rate": 1e-2, "epochs": 1200},
     "transformer": {
@@ -42,6 +49,27 @@ RECIPES: dict[str, dict[str, Any]] = {
         "masked_only": False,
     },
 }
+
+
+def questions(source: str) -> Any:
+    """
+    Finds training questions.
+
+    Args:
+        source (`str`): `"tasks"`, `"gsm"`, or a file.
+
+    Returns:
+        `Any`: What [`read_prompts`] takes.
+    """
+    if source == "tasks":
+        return (task_sample(SEED, index, "train").prompt for index in range(1_000_000))
+    if source == "gsm":
+        sys.path.insert(0, str(Path(__file__).parent / "gsm_llada" / "training"))
+        from gsm_samples import train_samples
+
+        chunks: Iterable[Any] = map(train_samples, range(GSM_CHUNK, GSM_CHUNK + 1000))
+        return (sample.prompt for sample in chain.from_iterable(chunks))
+    return source
 
 
 def held_out_last(parts: list[Trajectories]) -> Trajectories:
@@ -56,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
     here = Path(__file__).parent
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(here / "tiny_llada"))
-    parser.add_argument("--prompts", help="JSONL file of prompts or chats (default: training questions of the tasks)")
+    parser.add_argument("--prompts", default="tasks", help="tasks, gsm, or a JSONL file of prompts or chats")
     parser.add_argument("--output", default=str(here / "tiny_llada" / "unmasking_filter"))
     parser.add_argument("--trajectories", default="trajectories", help="folder to collect in (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=2, help="of trajectories and training (default: %(default)s)")
@@ -68,8 +96,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--calibration-prompts", type=int, default=1000, help="behind those (default: %(default)s)")
     parser.add_argument("--max-new-tokens", type=int, default=256)
     parser.add_argument("--block-lengths", type=int, nargs="+", default=[32], help="calibrated with the first")
-    parser.add_argument("--block-cache", choices=PASS_POLICIES, help="passes to learn from and to calibrate with")
-    parser.add_argument("--suffix-length", type=int)
+    parser.add_argument(
+        "--passes", nargs="+", default=["none"], help="none, dual, local+64 and the like; calibrated with the first"
+    )
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument(
         "--max-loss", type=float, default=0.005, help="share of texts that may be others than the stock loop's"
@@ -82,12 +111,9 @@ def main(arguments: list[str] | None = None) -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(options.model, dtype="auto")
     state = PartialState()
     model.to(state.device)
-    count = options.num_prompts + options.calibration_prompts
-    source = options.prompts or (task_sample(SEED, index, "train").prompt for index in range(count))
-    chats = read_prompts(source)
+    chats = iter(read_prompts(questions(options.prompts)))
     learned_from = list(islice(chats, options.num_prompts))
-    folder, passes = Path(options.trajectories), {"block_cache": options.block_cache}
-    passes |= {"suffix_length": options.suffix_length}
+    folder, ways = Path(options.trajectories), {name: read_passes(name) for name in options.passes}
     shared = {"batch_size": options.batch_size, "max_new_tokens": options.max_new_tokens, "texts": folder / "texts"}
     recipe = RECIPES[options.architecture] | {"hidden_size": options.hidden_size}
     recipe |= {name: value for name in ("features", "epochs") if (value := getattr(options, name)) is not None}
@@ -95,8 +121,8 @@ def main(arguments: list[str] | None = None) -> None:
     parts: list[Trajectories] = []
     policy: Learn2PD | None = None
     for number in range(1, options.rounds + 1):
-        for length in options.block_lengths:
-            where = folder / f"round_{number}_blocks_{length}"
+        for length, (name, passes) in product(options.block_lengths, ways.items()):
+            where = folder / f"round_{number}_blocks_{length}_{name}"
             parts.append(
                 collect_trajectories(
                     model, learned_from, where, tokenizer, block_length=length, policy=policy, **shared, **passes
@@ -120,7 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
         plot_scores(scores, options.plot)
     rest = list(islice(chats, options.calibration_prompts))
     canvas = {"max_new_tokens": options.max_new_tokens, "block_length": options.block_lengths[0]}
-    canvas |= {name: value for name, value in passes.items() if value is not None}
+    canvas |= {name: value for name, value in ways[options.passes[0]].items() if value is not None}
     shared |= {"tokenizer": tokenizer} | canvas
     trials = calibrate_threshold(model, filter, rest, options.max_loss, **shared)
     tried = [
@@ -133,8 +159,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     training = (
         f"{len(trajectories.confidence)} steps in {options.rounds} rounds over {options.num_prompts} prompts, canvas "
-        f"of {options.max_new_tokens}, blocks of {' and '.join(map(str, options.block_lengths))}, cache "
-        f"{options.block_cache or 'none'}, suffix {options.suffix_length or 'whole'}. On steps held out:"
+        f"of {options.max_new_tokens}, blocks of {' and '.join(map(str, options.block_lengths))}, passes "
+        f"{' and '.join(options.passes)}. On steps held out:"
     )
     # The card belongs to the weights: one that is there already would tell of others.
     (Path(options.output) / "README.md").unlink(missing_ok=True)

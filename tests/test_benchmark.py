@@ -87,6 +87,15 @@ def test_the_time_inside_of_the_model_is_a_part_of_the_whole():
     assert 0.1 < share < 1 and milliseconds > 0 and 1 <= passes <= 16
 
 
+def test_a_word_of_the_command_line_says_what_passes_compute():
+    assert measuring.read_passes("none") == {"block_cache": None, "suffix_length": None}
+    assert measuring.read_passes("none+8") == {"block_cache": None, "suffix_length": 8}
+    assert measuring.read_passes("local+64") == {"block_cache": "local", "suffix_length": 64}
+    for wrong in ("locale", "local+", "local+x", "local+-1", ""):
+        with pytest.raises(ValueError, match="`passes` must be one of none, "):
+            measuring.read_passes(wrong)
+
+
 def test_compiled_passes_are_measured_beside_the_bare_decoder(monkeypatch, capsys):
     sizes = {"d_model": 32, "n_layers": 1, "n_heads": 4, "mlp_hidden_size": 64, "vocab_size": 64}
     monkeypatch.setitem(profile_loop.SHAPES, "tiny", sizes)

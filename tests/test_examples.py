@@ -82,19 +82,23 @@ def test_quickstart_takes_a_question_and_notes_unknown_words(capsys):
 
 def test_train_filter_saves_a_filter_that_generate_takes(model, tokenizer, tmp_path, capsys):
     arguments = ["--num-prompts", "8", "--calibration-prompts", "4", "--max-new-tokens", "64", "--batch-size", "4"]
-    arguments += ["--max-loss", "0.6", "--epochs", "3", "--block-lengths", "16", "32", "--block-cache", "local"]
-    arguments += ["--suffix-length", "16", "--trajectories", str(tmp_path / "work"), "--output", str(tmp_path)]
+    arguments += ["--max-loss", "0.6", "--epochs", "3", "--block-lengths", "16", "32", "--passes", "local+16"]
+    arguments += ["none", "--trajectories", str(tmp_path / "work"), "--output", str(tmp_path)]
     train_filter.main(arguments)
     printed, card = capsys.readouterr().out, (tmp_path / "README.md").read_text()
     assert "| threshold | precision | recall |" in printed
     assert "| threshold | other texts than the stock loop's | bound | NFE |" in printed
-    # Both rounds and both block lengths, the second round in other states.
-    rounds = [load_trajectories(tmp_path / "work" / f"round_{number}_blocks_16") for number in (1, 2)]
+    # Both rounds, block lengths and ways of passes, the second round in other states.
+    rounds = [load_trajectories(tmp_path / "work" / f"round_{number}_blocks_16_none") for number in (1, 2)]
     steps = [len(load_trajectories(each).confidence) for each in sorted((tmp_path / "work").glob("round_*"))]
-    assert len(steps) == 4 and len(rounds[1].confidence) >= len(rounds[0].confidence)
+    assert len(steps) == 8 and len(rounds[1].confidence) >= len(rounds[0].confidence)
     assert f"{sum(steps)} steps in 2 rounds over 8 prompts" in card and "it is at most 60 %" in card
     filter = UnmaskingFilter.from_pretrained(tmp_path)
-    assert filter.base_model == "tiny_llada" and filter.calibration["options"]["block_cache"] == "local"
+    assert (
+        filter.base_model == "tiny_llada"
+        and filter.calibration["options"] | {"block_cache": "local", "suffix_length": 16}
+        == filter.calibration["options"]
+    )
     inputs = inputs_of(tokenizer, [task_sample(7, 3, "test").prompt])
     assert isinstance(model.generate(**inputs, decoding="learn2pd", unmasking_filter=tmp_path), torch.Tensor)
 
