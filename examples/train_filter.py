@@ -27,6 +27,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_learn2pd import Learn2PD
 from hf_learn2pd.filter.features import FEATURES
+from hf_learn2pd.training.arguments import own_block_length
 from hf_learn2pd.training.calibration import calibrate_threshold
 from hf_learn2pd.training.prompts import read_prompts
 from hf_learn2pd.training.training import plot_scores, score_thresholds, train_filter
@@ -95,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--num-prompts", type=int, default=1000, help="to learn from (default: %(default)s)")
     parser.add_argument("--calibration-prompts", type=int, default=1000, help="behind those (default: %(default)s)")
     parser.add_argument("--max-new-tokens", type=int, default=256)
-    parser.add_argument("--block-lengths", type=int, nargs="+", default=[32], help="calibrated with the first")
+    parser.add_argument("--block-lengths", type=int, nargs="+", help="calibrated with the first (default: the model's)")
     parser.add_argument(
         "--passes", nargs="+", default=["none"], help="none, dual, local+64 and the like; calibrated with the first"
     )
@@ -113,6 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
     model.to(state.device)
     chats = iter(read_prompts(questions(options.prompts)))
     learned_from = list(islice(chats, options.num_prompts))
+    lengths = options.block_lengths or [own_block_length(model, None)]
     folder, ways = Path(options.trajectories), {name: read_passes(name) for name in options.passes}
     shared = {"batch_size": options.batch_size, "max_new_tokens": options.max_new_tokens, "texts": folder / "texts"}
     recipe = RECIPES[options.architecture] | {"hidden_size": options.hidden_size}
@@ -121,7 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
     parts: list[Trajectories] = []
     policy: Learn2PD | None = None
     for number in range(1, options.rounds + 1):
-        for length, (name, passes) in product(options.block_lengths, ways.items()):
+        for length, (name, passes) in product(lengths, ways.items()):
             where = folder / f"round_{number}_blocks_{length}_{name}"
             parts.append(
                 collect_trajectories(
@@ -145,7 +147,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.plot:
         plot_scores(scores, options.plot)
     rest = list(islice(chats, options.calibration_prompts))
-    canvas = {"max_new_tokens": options.max_new_tokens, "block_length": options.block_lengths[0]}
+    canvas = {"max_new_tokens": options.max_new_tokens, "block_length": lengths[0]}
     canvas |= {name: value for name, value in ways[options.passes[0]].items() if value is not None}
     shared |= {"tokenizer": tokenizer} | canvas
     trials = calibrate_threshold(model, filter, rest, options.max_loss, **shared)
@@ -159,7 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     training = (
         f"{len(trajectories.confidence)} steps in {options.rounds} rounds over {options.num_prompts} prompts, canvas "
-        f"of {options.max_new_tokens}, blocks of {' and '.join(map(str, options.block_lengths))}, passes "
+        f"of {options.max_new_tokens}, blocks of {' and '.join(map(str, lengths))}, passes "
         f"{' and '.join(options.passes)}. On steps held out:"
     )
     # The card belongs to the weights: one that is there already would tell of others.

@@ -163,7 +163,7 @@ def test_a_replay_sees_what_decoding_sees():
             masked = text[block] == MASK
             right = masked & (tokens == expected)
             text[block][right if right.any() else masked] = expected[right if right.any() else masked]
-    found = replay(model, torch.tensor([prompt]), answer[None], block_length=BLOCK)
+    found = replay(model, torch.tensor([prompt]), answer[None])
     torch.testing.assert_close(found.confidence, torch.stack(confidences))
     assert len(confidences) > 4
 

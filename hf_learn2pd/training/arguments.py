@@ -1,12 +1,36 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
-"""A check of what a filter is trained with, made before any compute."""
+"""What a filter is trained and calibrated with: a check made before any compute, and the model's own blocks."""
 
 from dataclasses import fields
 from typing import Any
 
 import torch
 
-__all__ = ["check_trajectories"]
+from ..checks import check_integer
+from ..options import OPTIONS
+
+__all__ = ["check_trajectories", "own_block_length"]
+
+
+def own_block_length(model: Any, block_length: int | None) -> int:
+    """
+    Settles how long blocks are, as `generate` does.
+
+    Args:
+        model ([`DiffusionGenerationMixin`]): The model.
+        block_length (`int`, *optional*): What was asked for.
+
+    Returns:
+        `int`: That; else what the model's generation config says, else what it was trained with, else 32.
+
+    Raises:
+        ValueError: If `block_length` is not an integer above 0.
+    """
+    if block_length is None:
+        default = model.trained_options().get("block_length", OPTIONS["block_length"].default)
+        block_length = getattr(model.generation_config, "block_length", None) or default
+    check_integer("block_length", block_length, 1)
+    return int(block_length)
 
 
 def check_trajectories(trajectories: Any, least: int = 1) -> None:

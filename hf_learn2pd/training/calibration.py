@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 from ..checks import check_fraction, check_integer
 from ..filter.model import UnmaskingFilter
 from ..unmasking import Learn2PD
+from .arguments import own_block_length
 from .binomial import allowed_failures, trials_needed, upper_bound
 from .prompts import read_prompts, tokenize_prompts
 from .texts import StockTexts
@@ -56,7 +57,7 @@ def calibrate_threshold(
     score: Callable[[int, str], bool] | None = None,
     tokenizer: Any | None = None,
     max_new_tokens: int = 256,
-    block_length: int = 32,
+    block_length: int | None = None,
     batch_size: int = 16,
     thresholds: Sequence[float] = THRESHOLDS,
     texts: str | os.PathLike[str] | None = None,
@@ -89,7 +90,7 @@ def calibrate_threshold(
             is not that of the stock loop.
         tokenizer (`PreTrainedTokenizerBase`, *optional*): The model's; loaded from its repository if None.
         max_new_tokens (`int`, *optional*, defaults to 256): Positions of the answer region.
-        block_length (`int`, *optional*, defaults to 32): Positions that are denoised together.
+        block_length (`int`, *optional*): Positions that are denoised together; the model's own if None.
         batch_size (`int`, *optional*, defaults to 16): Prompts per batch.
         thresholds (`Sequence[float]`, *optional*, defaults to `THRESHOLDS`):
             What to test, falling. Other data may suggest where to begin; these prompts must not.
@@ -111,8 +112,9 @@ def calibrate_threshold(
         check_fraction(name, share)
         if share in (0, 1):
             raise ValueError(f"`{name}` must be above 0 and below 1 (got {share!r})")
-    for name, count in (("batch_size", batch_size), ("block_length", block_length), ("max_new_tokens", max_new_tokens)):
+    for name, count in (("batch_size", batch_size), ("max_new_tokens", max_new_tokens)):
         check_integer(name, count, 1)
+    block_length = own_block_length(model, block_length)
     for threshold in thresholds:
         check_fraction("thresholds", threshold)
     if not thresholds or list(thresholds) != sorted(set(thresholds), reverse=True):

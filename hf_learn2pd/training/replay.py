@@ -21,6 +21,7 @@ from ..reader import Reader
 from ..special_tokens import SpecialTokens
 from ..stopping import EndOfTextCriteria, Stop
 from ..unmasking import BlockPrediction, LowConfidence, Threshold, UnmaskingStrategy, most_confident
+from .arguments import own_block_length
 
 __all__ = ["Trajectories", "replay"]
 
@@ -73,7 +74,7 @@ def replay(
     prompt_ids: torch.Tensor,
     answer_ids: torch.Tensor,
     attention_mask: torch.Tensor | None = None,
-    block_length: int = 32,
+    block_length: int | None = None,
     stop_at_end_of_text: bool = False,
     policy: UnmaskingStrategy | None = None,
     block_cache: str | PassPolicy | None = None,
@@ -91,7 +92,7 @@ def replay(
         prompt_ids (`torch.LongTensor` of shape `(rows, prompt_length)`): Prompts, left-padded.
         answer_ids (`torch.LongTensor` of shape `(rows, answer_length)`): The whole answer region of the final output.
         attention_mask (`torch.Tensor` of shape `(rows, prompt_length)`, *optional*): 0 at padding.
-        block_length (`int`, *optional*, defaults to 32): Positions that are denoised together.
+        block_length (`int`, *optional*): Positions that are denoised together; the model's own if None.
         stop_at_end_of_text (`bool`, *optional*, defaults to `False`):
             Whether a row is done with the block that holds its first end-of-text token.
         policy ([`UnmaskingStrategy`], *optional*):
@@ -106,6 +107,7 @@ def replay(
     Raises:
         ValueError: If the model cannot make such passes.
     """
+    block_length = own_block_length(model, block_length)
     given = block_cache if isinstance(block_cache, PassPolicy) else None
     named = None if isinstance(block_cache, PassPolicy) else block_cache
     config = DiffusionGenerationConfig(block_cache=named, suffix_length=suffix_length)

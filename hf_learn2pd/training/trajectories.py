@@ -20,6 +20,7 @@ from hf_learn2pd import __version__
 
 from ..passes import PassPolicy
 from ..unmasking import UnmaskingStrategy
+from .arguments import own_block_length
 from .fingerprint import fingerprint_module, fingerprint_policy, fingerprint_tensors, fingerprint_tokenizer
 from .prompts import read_prompts, tokenize_prompts
 from .replay import Trajectories, replay
@@ -37,7 +38,7 @@ def collect_trajectories(
     directory: str | os.PathLike[str],
     tokenizer: Any | None = None,
     max_new_tokens: int = 256,
-    block_length: int = 32,
+    block_length: int | None = None,
     batch_size: int = 16,
     policy: UnmaskingStrategy | None = None,
     block_cache: str | PassPolicy | None = None,
@@ -63,7 +64,7 @@ def collect_trajectories(
         directory (`str` or `os.PathLike`): Where the files go; made if there is none.
         tokenizer (`PreTrainedTokenizerBase`, *optional*): The model's; loaded from its repository if None.
         max_new_tokens (`int`, *optional*, defaults to 256): Positions of the answer region.
-        block_length (`int`, *optional*, defaults to 32): Positions that are denoised together.
+        block_length (`int`, *optional*): Positions that are denoised together; the model's own if None.
         batch_size (`int`, *optional*, defaults to 16): Prompts per batch and file.
         policy ([`UnmaskingStrategy`], *optional*): What the replay follows instead of the oracle, see [`replay`].
         block_cache (`str` or [`PassPolicy`], *optional*):
@@ -82,6 +83,7 @@ def collect_trajectories(
         ValueError: If there is no prompt, or the directory holds files of another model, tokenizer, version or policy,
             or of other prompts or options; the message says of which.
     """
+    block_length = own_block_length(model, block_length)
     state = PartialState()
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
