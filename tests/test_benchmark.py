@@ -136,12 +136,12 @@ def test_side_by_side_compares_with_code_in_the_layout_of_the_release(tmp_path, 
     side_by_side.main([*arguments, "--lengths", "32"])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| fast_dllm")]
     # Every row is printed when it is measured, and in the table at the end.
-    cells = [(row[1], row[3], row[4], row[5]) for row in rows[-18:]]
-    named = ("stop: none", "stop: accepted", "fastest")
+    cells = [(row[1], row[3], row[4], row[5]) for row in rows[-24:]]
+    named = ("stop: none", "stop: accepted", "fastest", "fastest, own filter")
     ours = [(name, size) for name in named for size in ("1", "16")]
-    assert [cell[:3] for cell in cells[:6]] == [("generate", *one) for one in ours]
+    assert [cell[:3] for cell in cells[:8]] == [("generate", *one) for one in ours]
     assert {cell[3] for cell in cells[:4]} == {"2 of 2"}
-    assert cells[6:] == [
+    assert cells[8:] == [
         (function, *one, "0 of 2")
         for function in ("generate_with_prefix_cache", "generate_with_dual_cache")
         for one in ours
