@@ -208,6 +208,7 @@ def test_stages_widen_from_results_to_everything():
 
 
 def test_a_pool_holds_what_its_stage_says():
+    pytest.importorskip("reasoning_gym")
     names = {
         templates: [sample.template for sample in curriculum.draw_pool(0, 3, 400, million * 1_000_000)]
         for templates, million in (("first", 0), ("lists", 3), ("all", 40))
