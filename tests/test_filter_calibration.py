@@ -191,3 +191,22 @@ def test_too_few_prompts_are_refused_with_how_many_are_needed():
         with pytest.raises(ValueError, match=rf"`prompts` must hold at least {needed} prompts.*got {len(prompts)}\)"):
             calibrate_threshold(golden_model("tiny_llada"), filter, prompts, **options, **OPTIONS)
     assert filter.threshold == 0.96 and filter.calibration is None
+
+
+def test_a_card_tells_nothing_of_a_calibration_by_another_rule(tmp_path):
+    filter = confidence_filter()
+    filter.calibration = {
+        "agreement": 0.99,
+        "prompts": 400,
+        "trials": [{"threshold": 0.9, "agreement": 1.0, "nfe": 5.0}],
+    }
+    filter.save_pretrained(tmp_path)
+    assert "## Threshold" not in (tmp_path / "README.md").read_text()
+    assert UnmaskingFilter.from_pretrained(tmp_path).calibration == filter.calibration
+
+
+@pytest.mark.parametrize("name", ["decoding", "steps", "filter_threshold", "do_sample"])
+def test_what_calibration_settles_is_refused(name):
+    model = golden_model("tiny_llada")
+    with pytest.raises(ValueError, match=rf"`{name}` must not be given, since calibration settles it \(got 1\)"):
+        calibrate_threshold(model, confidence_filter(), PROMPTS, max_loss=0.9, **OPTIONS, **{name: 1})

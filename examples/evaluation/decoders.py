@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """The decoders that are evaluated: for each method its range of settings, the default first."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 from hf_learn2pd import (
@@ -22,16 +24,14 @@ from hf_learn2pd import (
     UnmaskingFilter,
 )
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from measuring import read_passes
+
 __all__ = ["CURVES", "LEARNED", "WAYS", "filter_curve", "schedule_curve"]
 
 # What a pass computes: keys and values that are kept, and how many masked columns are in sight.
-WAYS: dict[str, dict[str, Any]] = {
-    "none": {},
-    "dual": {"block_cache": "dual"},
-    "local": {"block_cache": "local"},
-    "suffix": {"suffix_length": 64},
-    "local+suffix": {"block_cache": "local", "suffix_length": 64},
-}
+WAYS = {name: read_passes(name) for name in ("none", "dual", "local", "none+64", "local+64")}
 LEARNED = "learn2pd"
 
 LEVELS = (0.9, 0.6, 0.7, 0.8, 0.85, 0.95, 0.98, 0.99, 0.995)

@@ -2,7 +2,7 @@
 """Evaluate decoders over their settings on the same held-out questions; a JSON file for each run.
 
 python examples/evaluation/run.py --data tasks
-python examples/evaluation/run.py --data gsm --model examples/gsm_llada --delimiter "\\n" --ways none local+suffix
+python examples/evaluation/run.py --data gsm --model examples/gsm_llada --delimiter "\\n" --ways none local+64
 python examples/evaluation/run.py --data gsm8k.jsonl --model GSAI-ML/LLaDA-8B-Instruct --filters flan=user/filter
 
 A line of a JSONL file has `prompt` and `answer`; a text is right if it ends with the answer, or with the number in it.

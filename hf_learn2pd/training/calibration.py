@@ -23,6 +23,8 @@ __all__ = ["THRESHOLDS", "ThresholdTrial", "calibrate_threshold"]
 
 # From safe to daring, in even steps on a logarithmic scale of what is left to certainty.
 THRESHOLDS = (0.9999, 0.9998, 0.9995, 0.999, 0.998, 0.995, 0.99, 0.98, 0.95, 0.9, 0.8, 0.5)
+# Options of `generate` that calibration sets itself: it decodes with the filter and each threshold, without sampling.
+_SETTLED = ("decoding", "unmasking_filter", "filter_threshold", "steps", "do_sample", "return_dict_in_generate")
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def calibrate_threshold(
         progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
         generate_options:
             Options of `generate` with which the filter will be used, such as `block_cache="local"` and
-            `suffix_length=64`. The stock loop, to which texts are compared, has none that approximate.
+            `suffix_length=64`. The stock loop, to which texts are compared, has none that approximate. Strategy,
+            threshold, `steps` and sampling are not among them.
 
     Returns:
         `list[ThresholdTrial]`: Everything that was tried, in order. Where nothing could be certified, the threshold is
@@ -115,6 +118,11 @@ def calibrate_threshold(
     for name, count in (("batch_size", batch_size), ("max_new_tokens", max_new_tokens)):
         check_integer(name, count, 1)
     block_length = own_block_length(model, block_length)
+    for name in generate_options:
+        if name in _SETTLED:
+            raise ValueError(
+                f"`{name}` must not be given, since calibration settles it (got {generate_options[name]!r})"
+            )
     for threshold in thresholds:
         check_fraction("thresholds", threshold)
     if not thresholds or list(thresholds) != sorted(set(thresholds), reverse=True):
