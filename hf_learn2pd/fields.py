@@ -153,7 +153,7 @@ class Fields:
         eos, state, rows = self.special_tokens.eos, canvas.rows, step.rows
         found = confidence.new_full((len(rows), state.tokens.shape[1]), -1.0)
         if step.cache is None and step.targets is not None:
-            width = step.columns.shape[1]
+            width, texts = step.columns.shape[1], state.tokens[rows]
             for first in range(0, width, canvas.block_length):
                 place = torch.arange(first, min(first + canvas.block_length, width), device=hidden.device)
                 columns = step.columns[:, place]
@@ -163,7 +163,7 @@ class Fields:
                 picked = logits.argmax(dim=-1)
                 logits, total = self.measured(logits)
                 sure = (logits.gather(-1, picked[..., None]).squeeze(-1) - total).exp()
-                ends = torch.isin(picked, eos) & (state.tokens.gather(1, columns) == self.special_tokens.mask)
+                ends = torch.isin(picked, eos) & (texts.gather(1, columns) == self.special_tokens.mask)
                 ends &= (columns >= canvas.prompt_length) & (step.targets[:, place] >= 0)
                 found.scatter_reduce_(1, columns, sure.masked_fill(~ends, -1.0), "amax")
         ends = masked & torch.isin(tokens, eos)
