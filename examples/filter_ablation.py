@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
     ranked = sorted(found, key=lambda name: -found[name][2])
     texts, passes_of = {}, {}
     way = {name: value for name, value in passes[options.passes[0]].items() if value is not None}
-    stock = StockTexts(model, folder / "texts", options.max_new_tokens, own_block_length(model, None))
+    stock = StockTexts(model, folder / "texts", options.max_new_tokens, own_block_length(model, None), **way)
     batches = (
         list(tokenize_prompts(model, tokenizer, prompts["held_out"], options.batch_size)) if options.decode else []
     )

@@ -98,22 +98,18 @@ def test_what_lost_before_is_decoded_first():
     assert trials[-2].losses > 0 and trials[-1].prompts < 12
 
 
-def test_a_filter_is_calibrated_as_it_is_used_against_the_exact_stock_loop():
-    model, filter = golden_model("tiny_llada"), confidence_filter()
-    used = {"block_cache": "dual", "suffix_length": 0}
-    # Nothing is shared with the exact texts but the stock loop: with this threshold the filter accepts nothing.
-    trials = calibrate_threshold(model, filter, PROMPTS, **LOOSE | {"thresholds": [1.0]}, **OPTIONS, **used)
-    exact = calibrate_threshold(model, confidence_filter(), PROMPTS, **LOOSE | {"thresholds": [1.0]}, **OPTIONS)
-    assert exact[0].losses == 0 and trials[0].losses > 7 and differing(model, filter, 1.0, **used) >= trials[0].losses
-    assert filter.threshold == 1.0 and filter.calibration["options"]["block_cache"] == "dual"
-
-
-def test_what_the_models_own_config_approximates_is_no_part_of_the_stock_loop(monkeypatch):
-    model, filter = golden_model("tiny_llada"), confidence_filter()
-    monkeypatch.setattr(model.generation_config, "block_cache", "dual", raising=False)
-    monkeypatch.setattr(model.generation_config, "suffix_length", 0, raising=False)
-    trials = calibrate_threshold(model, filter, PROMPTS, **LOOSE | {"thresholds": [1.0]}, **OPTIONS)
-    assert trials[0].losses > 7
+def test_a_filter_is_calibrated_as_it_is_used_against_the_stock_loop_with_the_same_passes(monkeypatch):
+    model, used = golden_model("tiny_llada"), {"block_cache": "dual", "suffix_length": 0}
+    exact = texts(model, decoding=LowConfidence())
+    assert sum(map(list.__ne__, exact, texts(model, decoding=LowConfidence(), **used))) > 7
+    # With this threshold the filter accepts nothing, so that only the passes could make a difference.
+    filter, never = confidence_filter(), LOOSE | {"thresholds": [1.0]}
+    trials = calibrate_threshold(model, filter, PROMPTS, **never, **OPTIONS, **used)
+    assert trials[0].losses == 0 and filter.calibration["options"]["block_cache"] == "dual"
+    # What the model's own config says holds for both as well.
+    for name, value in used.items():
+        monkeypatch.setattr(model.generation_config, name, value, raising=False)
+    assert calibrate_threshold(model, confidence_filter(), PROMPTS, **never, **OPTIONS)[0].losses == 0
 
 
 def test_only_answers_that_the_stock_loop_has_right_can_be_lost():

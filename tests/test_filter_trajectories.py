@@ -229,14 +229,16 @@ def test_a_way_of_passes_is_part_of_what_files_were_made_with(model, collected, 
         collect_trajectories(model, PROMPTS, tmp_path / "other", block_cache="none", **OPTIONS)
 
 
-def test_texts_are_decoded_once_for_all_ways_of_passes(model, collected, tmp_path, monkeypatch):
+def test_texts_are_decoded_once_for_all_rounds_and_by_the_passes_of_each_way(model, collected, tmp_path, monkeypatch):
     calls, generate = [], model.generate
-    monkeypatch.setattr(model, "generate", lambda *args, **kwargs: calls.append(1) or generate(*args, **kwargs))
+    monkeypatch.setattr(model, "generate", lambda *args, **kwargs: calls.append(kwargs) or generate(*args, **kwargs))
     options = OPTIONS | {"texts": tmp_path / "texts"}
     exact = collect_trajectories(model, PROMPTS, tmp_path / "exact", **options)
     assert len(calls) == 3 and torch.equal(exact.confidence, collected[1].confidence)
-    collect_trajectories(model, PROMPTS, tmp_path / "dual", block_cache="dual", **options)
+    collect_trajectories(model, PROMPTS, tmp_path / "second", policy=Threshold(0.5), **options)
     assert len(calls) == 3
+    collect_trajectories(model, PROMPTS, tmp_path / "dual", block_cache="dual", **options)
+    assert len(calls) == 6 and {call["block_cache"] for call in calls[3:]} == {"dual"}
 
 
 SCRIPT = """

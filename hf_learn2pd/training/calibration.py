@@ -69,10 +69,11 @@ def calibrate_threshold(
     r"""
     Sets a filter's threshold to the lowest one that loses at most a given share of the stock loop's answers.
 
-    A prompt is lost if its text is not that of the exact stock loop, token for token, or, with `score`, if the stock
-    loop's answer is right and this one wrong; either bounds the loss of accuracy from above. Thresholds are tested in
-    the given order, each by the bound of Clopper and Pearson on the prompts it has lost, up to the first that fails, so
-    that all of them hold together with the confidence asked for (learn then test with a fixed sequence, source:
+    A prompt is lost if its text is not that of the stock loop with the same passes, token for token, or, with `score`,
+    if the stock loop's answer is right and this one wrong; either bounds the loss of accuracy from above. What a cache
+    itself changes is no part of it, since no threshold mends that. Thresholds are tested in the given order, each by
+    the bound of Clopper and Pearson on the prompts it has lost, up to the first that fails, so that all of them hold
+    together with the confidence asked for (learn then test with a fixed sequence, source:
     https://huggingface.co/papers/2110.01052). With 95 % confidence and no prompt lost, 598 prompts bound the loss by
     0.5 %, 299 by 1 % and 59 by 5 %; 1,000 bound it by 0.5 % with one lost.
 
@@ -100,8 +101,8 @@ def calibrate_threshold(
         progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
         generate_options:
             Options of `generate` with which the filter will be used, such as `block_cache="local"` and
-            `suffix_length=64`. The stock loop, to which texts are compared, has none that approximate. Strategy,
-            threshold, `steps` and sampling are not among them.
+            `suffix_length=64`; the stock loop, to which texts are compared, gets them as well. Strategy, threshold,
+            `steps` and sampling are not among them.
 
     Returns:
         `list[ThresholdTrial]`: Everything that was tried, in order. Where nothing could be certified, the threshold is

@@ -14,20 +14,15 @@ from safetensors.torch import load_file, save_file
 
 from hf_learn2pd import __version__
 
-from ..blocks import FixedBlocks
-from ..passes import FullCanvas
 from ..special_tokens import SpecialTokens
 from .fingerprint import fingerprint_module, fingerprint_policy
 
 __all__ = ["StockTexts"]
 
-# Options with which a text may become another one than that of the exact stock loop.
-_APPROXIMATE = ("block_cache", "suffix_length", "refresh_every", "block_schedule", "end_of_text")
-
 
 class StockTexts:
     """
-    Decodes batches with the stock loop, one token per step and everything computed in every pass, and keeps the texts.
+    Decodes batches with the stock loop, one token per step, and keeps the texts.
 
     Each batch becomes a file whose name is a digest of its prompts, the model, the options and the version of this
     package, so that runs with any of these may share a directory. It is written under another name and moved into
@@ -38,8 +33,8 @@ class StockTexts:
         directory (`str` or `os.PathLike`, *optional*): Where texts are kept; nowhere if None.
         max_new_tokens (`int`): Positions of the answer region.
         block_length (`int`): Positions that are denoised together.
-        options: Other options of `generate`. Of them, those that reuse keys and values, shorten what is in sight or
-            move the blocks are left out.
+        options: Other options of `generate`, such as `block_cache`: the stock loop makes the same passes. What a cache
+            changes is not for a filter to mend, and a text of other passes would say nothing about its threshold.
     """
 
     def __init__(
@@ -52,7 +47,7 @@ class StockTexts:
     ):
         self.model = model
         self.directory = None if directory is None else Path(directory)
-        self.options = {name: value for name, value in options.items() if name not in _APPROXIMATE} | {
+        self.options = options | {
             "decoding": "low_confidence",
             "max_new_tokens": max_new_tokens,
             "block_length": block_length,
@@ -61,10 +56,6 @@ class StockTexts:
             "steps": None,
             "return_dict_in_generate": True,
         }
-        if not model.block_causal:
-            # Whatever the model's own config says.
-            exact = {"block_cache": FullCanvas(), "suffix_length": max_new_tokens}
-            self.options |= exact | {"block_schedule": FixedBlocks(block_length)}
         self.ends = SpecialTokens.of(model.generation_config, model.config, torch.device("cpu")).eos
         self.made_with = ""
         if self.directory is not None:

@@ -18,7 +18,8 @@ from transformers import AutoTokenizer
 
 from hf_learn2pd import __version__
 
-from ..passes import PassPolicy
+from ..blocks import FixedBlocks
+from ..passes import FullCanvas, PassPolicy
 from ..unmasking import UnmaskingStrategy
 from .arguments import own_block_length
 from .fingerprint import fingerprint_module, fingerprint_policy, fingerprint_tensors, fingerprint_tokenizer
@@ -68,11 +69,11 @@ def collect_trajectories(
         batch_size (`int`, *optional*, defaults to 16): Prompts per batch and file.
         policy ([`UnmaskingStrategy`], *optional*): What the replay follows instead of the oracle, see [`replay`].
         block_cache (`str` or [`PassPolicy`], *optional*):
-            Which keys and values the replay keeps, as the filter will meet them; see [`replay`], like the next one. The
-            texts are those of the exact stock loop all the same.
-        suffix_length (`int`, *optional*): Masked columns right of the block that the replay has in sight.
+            Which keys and values stock loop and replay keep, as the filter will meet them; see [`replay`], like the
+            next one.
+        suffix_length (`int`, *optional*): Masked columns right of the block that both have in sight.
         texts (`str` or `os.PathLike`, *optional*):
-            Where [`StockTexts`] are kept, so that they are replayed in several ways and decoded once.
+            Where [`StockTexts`] are kept, so that they are replayed in several rounds and decoded once.
         progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
@@ -99,7 +100,17 @@ def collect_trajectories(
         "max_new_tokens": str(max_new_tokens),
         "block_length": str(block_length),
     }
-    stock = StockTexts(model, texts, max_new_tokens, block_length)
+    # Whatever the model's own config says.
+    passes = (
+        {}
+        if model.block_causal
+        else {
+            "block_cache": FullCanvas() if block_cache is None else block_cache,
+            "suffix_length": max_new_tokens if suffix_length is None else suffix_length,
+            "block_schedule": FixedBlocks(block_length),
+        }
+    )
+    stock = StockTexts(model, texts, max_new_tokens, block_length, **passes)
     files: dict[Path, dict[str, str]] = {}
     bar = tqdm(desc="trajectories", unit="prompt", disable=not progress or not state.is_main_process)
     for number, batch in batches:
