@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_learn2pd import Learn2PD, UnmaskingFilter
 from hf_learn2pd.training.arguments import own_block_length
-from hf_learn2pd.training.prompts import read_prompts, tokenize_prompts
+from hf_learn2pd.training.prompts import tokenize_prompts
 from hf_learn2pd.training.texts import StockTexts
 from hf_learn2pd.training.training import train_filter
 from hf_learn2pd.training.trajectories import Trajectories, collect_trajectories
@@ -92,12 +92,12 @@ def main(arguments: list[str] | None = None) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     model: Any = AutoModelForCausalLM.from_pretrained(options.model, dtype="auto")
-    chats, folder = iter(read_prompts(questions(options.prompts))), Path(options.trajectories)
+    asked_of, folder = questions(options.prompts), Path(options.trajectories)
     passes = {name: read_passes(name) for name in options.passes}
     size = {"max_new_tokens": options.max_new_tokens, "batch_size": options.batch_size}
     parts: dict[str, Trajectories] = {}
     split = {"learned": options.num_prompts, "held_out": options.held_out_prompts}
-    prompts = {part: list(islice(chats, count)) for part, count in split.items()}
+    prompts = {part: [chat for chat, _ in islice(asked_of, count)] for part, count in split.items()}
     for part, asked in prompts.items():
         ways = [
             collect_trajectories(

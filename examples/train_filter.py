@@ -9,23 +9,25 @@ accelerate launch examples/train_filter.py ...                          # trajec
 The first round's steps are the oracle's. A filter finds less, so more is masked in the states that it meets: each
 further round follows the filter just trained and learns from these steps as well. `--block-lengths 32 16`
 makes a filter that serves both, `--passes none local+64` one that serves without a cache, and with the local one and 64
-columns of the suffix in sight. `--prompts gsm` takes word problems (`pip install reasoning-gym==0.1.25`). A run that is
+columns of the suffix in sight. `--lost answers` counts right answers that are lost instead of changed texts, for models
+that err. At the end stock loop and filter answer held-out questions. `--prompts gsm` takes word problems (`pip install reasoning-gym==0.1.25`). A run that is
 started again with the same arguments goes on where it had stopped.
 """
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain, islice, product
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from measuring import read_passes
-from tasks import task_sample
+from measuring import measure, read_passes
+from tasks import is_correct, task_sample
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hf_learn2pd import Learn2PD
+from hf_learn2pd import Learn2PD, UnmaskingFilter
 from hf_learn2pd.filter.features import FEATURES
 from hf_learn2pd.training.arguments import own_block_length
 from hf_learn2pd.training.calibration import calibrate_threshold
@@ -33,13 +35,19 @@ from hf_learn2pd.training.prompts import read_prompts
 from hf_learn2pd.training.training import plot_scores, score_thresholds, train_filter
 from hf_learn2pd.training.trajectories import Trajectories, collect_trajectories
 
-__all__ = ["main"]
+sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
+
+from questions import load_questions
+
+__all__ = ["main", "questions", "test_table"]
 
 # Of a stream of training samples of its own, apart from the one the model was trained on.
 SEED = 188
 
 # Chunks of word problems from which the training of gsm_llada is far away.
 GSM_CHUNK = 900_000
+
+LOST = {"texts": "other texts than the stock loop's", "answers": "right answers of the stock loop that are lost"}
 
 RECIPES: dict[str, dict[str, Any]] = {
     "mlp": {"features": ["confidence"], "learning_rate": 1e-2, "epochs": 1200},
@@ -52,25 +60,29 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def questions(source: str) -> Any:
+def questions(source: str) -> Iterator[tuple[Any, Callable[[str], bool] | None]]:
     """
     Finds training questions.
 
     Args:
-        source (`str`): `"tasks"`, `"gsm"`, or a file.
+        source (`str`): `"tasks"`, `"gsm"`, or a file as [`read_prompts`] takes it.
 
     Returns:
-        `Any`: What [`read_prompts`] takes.
+        `Iterator[tuple[Any, Callable[[str], bool] | None]]`: Chats, and what checks an answer, if known.
     """
-    if source == "tasks":
-        return (task_sample(SEED, index, "train").prompt for index in range(1_000_000))
+    if source not in ("tasks", "gsm"):
+        yield from ((chat, None) for chat in read_prompts(source))
+        return
+    samples: Iterable[Any] = (task_sample(SEED, index, "train") for index in range(1_000_000))
+    check: Callable[[Any, str], bool] = is_correct
     if source == "gsm":
-        sys.path.insert(0, str(Path(__file__).parent / "gsm_llada" / "training"))
+        import scores
         from gsm_samples import train_samples
 
-        chunks: Iterable[Any] = map(train_samples, range(GSM_CHUNK, GSM_CHUNK + 1000))
-        return (sample.prompt for sample in chain.from_iterable(chunks))
-    return source
+        samples = chain.from_iterable(map(train_samples, range(GSM_CHUNK, GSM_CHUNK + 1000)))
+        check = scores.is_correct
+    for sample in samples:
+        yield [{"role": "user", "content": sample.prompt}], partial(check, sample)
 
 
 def held_out_last(parts: list[Trajectories]) -> Trajectories:
@@ -78,6 +90,38 @@ def held_out_last(parts: list[Trajectories]) -> Trajectories:
     heads = [part.map(lambda values: values[: len(values) * 9 // 10]) for part in parts]
     tails = [part.map(lambda values: values[len(values) * 9 // 10 :]) for part in parts]
     return Trajectories.cat(heads + tails)
+
+
+def test_table(
+    model: Any, tokenizer: Any, filter: UnmaskingFilter, data: str, count: int, batch_size: int, canvas: dict[str, Any]
+) -> str:
+    """
+    Compares a filter with the stock loop on held-out questions.
+
+    Args:
+        model ([`DiffusionGenerationMixin`]): The model.
+        tokenizer (`PreTrainedTokenizerBase`): Its tokenizer.
+        filter ([`UnmaskingFilter`]): The filter.
+        data (`str`): See [`load_questions`].
+        count (`int`): Number of questions.
+        batch_size (`int`): Prompts per batch.
+        canvas (`dict[str, Any]`): Options of `generate`.
+
+    Returns:
+        `str`: A table.
+    """
+    prompts, checks = load_questions(data, count)
+    tokenizer.padding_side = "left"
+    lines = ["", "| decoder | accuracy | texts of stock | NFE | TPF |", "|---|---|---|---|---|"]
+    stock: list[str] = []
+    for name, decoding in (("stock", "low_confidence"), ("learn2pd", Learn2PD(filter))):
+        measured = measure(model, tokenizer, prompts, batch_size, decoding=decoding, **canvas)
+        stock = stock or measured.texts
+        right = sum(check(text) for check, text in zip(checks, measured.texts, strict=True)) / count
+        same = sum(map(str.__eq__, stock, measured.texts)) / count
+        numbers = f"{measured.nfe:.1f} | {measured.tokens_per_forward:.2f}"
+        lines.append(f"| {name} | {100 * right:.1f} | {100 * same:.1f} | {numbers} |")
+    return "\n".join([*lines, "", f"{count} held-out questions."])
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -102,8 +146,10 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument(
-        "--max-loss", type=float, default=0.005, help="share of texts that may be others than the stock loop's"
+        "--max-loss", type=float, default=0.005, help="share that may be lost of --lost (default: %(default)s)"
     )
+    parser.add_argument("--lost", choices=LOST, default="texts", help="of the stock loop; answers: the right ones")
+    parser.add_argument("--test-prompts", type=int, default=200, help="held-out tasks or gsm (default: %(default)s)")
     parser.add_argument("--base-model", help="name of the model on the filter's card (default: --model)")
     parser.add_argument("--plot", help="image file for the curve over thresholds")
     options = parser.parse_args(arguments)
@@ -112,8 +158,8 @@ def main(arguments: list[str] | None = None) -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(options.model, dtype="auto")
     state = PartialState()
     model.to(state.device)
-    chats = iter(read_prompts(questions(options.prompts)))
-    learned_from = list(islice(chats, options.num_prompts))
+    asked = questions(options.prompts)
+    learned_from = [chat for chat, _ in islice(asked, options.num_prompts)]
     lengths = options.block_lengths or [own_block_length(model, None)]
     folder, ways = Path(options.trajectories), {name: read_passes(name) for name in options.passes}
     shared = {"batch_size": options.batch_size, "max_new_tokens": options.max_new_tokens, "texts": folder / "texts"}
@@ -146,19 +192,18 @@ def main(arguments: list[str] | None = None) -> None:
     print("\n".join(lines))
     if options.plot:
         plot_scores(scores, options.plot)
-    rest = list(islice(chats, options.calibration_prompts))
+    rest, checks = zip(*islice(asked, options.calibration_prompts), strict=True)
+    score = (lambda number, text: checks[number](text)) if options.lost == "answers" else None
     canvas = {"max_new_tokens": options.max_new_tokens, "block_length": lengths[0]}
     canvas |= {name: value for name, value in ways[options.passes[0]].items() if value is not None}
     shared |= {"tokenizer": tokenizer} | canvas
-    trials = calibrate_threshold(model, filter, rest, options.max_loss, **shared)
+    trials = calibrate_threshold(model, filter, rest, options.max_loss, score=score, **shared)
     tried = [
         f"| {trial.threshold:g} | {trial.losses} of {trial.prompts} | "
         f"{'given up' if trial.bound is None else f'{100 * trial.bound:.2f} %'} | {trial.nfe:.2f} |"
         for trial in trials
     ]
-    print(
-        "\n".join(["", "| threshold | other texts than the stock loop's | bound | NFE |", "|---|---|---|---|", *tried])
-    )
+    print("\n".join(["", f"| threshold | {LOST[options.lost]} | bound | NFE |", "|---|---|---|---|", *tried]))
     training = (
         f"{len(trajectories.confidence)} steps in {options.rounds} rounds over {options.num_prompts} prompts, canvas "
         f"of {options.max_new_tokens}, blocks of {' and '.join(map(str, lengths))}, passes "
@@ -172,6 +217,8 @@ def main(arguments: list[str] | None = None) -> None:
         model.generation_config.update(decoding="learn2pd", **canvas)
         model.generation_config.save_pretrained(options.model)
     print(f"threshold {filter.threshold:.4f}; saved to {options.output}")
+    if options.test_prompts and options.prompts in ("tasks", "gsm"):
+        print(test_table(model, tokenizer, filter, options.prompts, options.test_prompts, options.batch_size, canvas))
 
 
 if __name__ == "__main__":

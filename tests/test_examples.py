@@ -81,18 +81,19 @@ def test_quickstart_takes_a_question_and_notes_unknown_words(capsys):
 
 
 def test_train_filter_saves_a_filter_that_generate_takes(model, tokenizer, tmp_path, capsys):
-    arguments = ["--num-prompts", "8", "--calibration-prompts", "4", "--max-new-tokens", "64", "--batch-size", "4"]
+    arguments = ["--num-prompts", "4", "--calibration-prompts", "4", "--max-new-tokens", "32", "--batch-size", "4"]
     arguments += ["--max-loss", "0.6", "--epochs", "3", "--block-lengths", "16", "32", "--passes", "local+16"]
-    arguments += ["none", "--trajectories", str(tmp_path / "work"), "--output", str(tmp_path)]
+    arguments += ["none", "--test-prompts", "2", "--trajectories", str(tmp_path / "work"), "--output", str(tmp_path)]
     train_filter.main(arguments)
     printed, card = capsys.readouterr().out, (tmp_path / "README.md").read_text()
     assert "| threshold | precision | recall |" in printed
     assert "| threshold | other texts than the stock loop's | bound | NFE |" in printed
+    assert "| stock | 0.0 | 100.0 | 32.0 |" in printed and "| learn2pd | " in printed and "2 held-out questions." in printed
     # Both rounds, block lengths and ways of passes, the second round in other states.
     rounds = [load_trajectories(tmp_path / "work" / f"round_{number}_blocks_16_none") for number in (1, 2)]
     steps = [len(load_trajectories(each).confidence) for each in sorted((tmp_path / "work").glob("round_*"))]
     assert len(steps) == 8 and len(rounds[1].confidence) >= len(rounds[0].confidence)
-    assert f"{sum(steps)} steps in 2 rounds over 8 prompts" in card and "it is at most 60 %" in card
+    assert f"{sum(steps)} steps in 2 rounds over 4 prompts" in card and "it is at most 60 %" in card
     filter = UnmaskingFilter.from_pretrained(tmp_path)
     assert (
         filter.base_model == "tiny_llada"
@@ -104,7 +105,7 @@ def test_train_filter_saves_a_filter_that_generate_takes(model, tokenizer, tmp_p
 
     # Started again, it decodes no text and collects no step anew, and ends with the same filter.
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "work").rglob("*.safetensors")}
-    train_filter.main([*arguments[:-1], str(tmp_path / "again")])
+    train_filter.main([*arguments[:-1], str(tmp_path / "again"), "--test-prompts", "0"])
     assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / "work").rglob("*.safetensors")}
     again = UnmaskingFilter.from_pretrained(tmp_path / "again")
     assert again.calibration == filter.calibration
