@@ -9,8 +9,8 @@ accelerate launch examples/train_filter.py ...                          # trajec
 The first round's steps are the oracle's. A filter finds less, so more is masked in the states that it meets: each
 further round follows the filter just trained and learns from these steps as well. `--block-lengths 32 16`
 makes a filter that serves both, `--passes none local+64` one that serves without a cache, and with the local one and 64
-columns of the suffix in sight. `--lost answers` counts right answers that are lost instead of changed texts, for a model
-that errs. `--prompts gsm` takes word problems (`pip install reasoning-gym==0.1.25`). At the end the stock loop and the
+columns of the suffix in sight. `--lost answers` counts right answers that are lost, not changed texts: for a model that
+errs. `--prompts gsm` takes word problems (`pip install reasoning-gym==0.1.25`). At the end the stock loop and the
 filter answer held-out questions. A run that is started again with the same arguments goes on where it had stopped.
 """
 
