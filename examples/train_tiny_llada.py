@@ -218,6 +218,8 @@ class Trainer:
 
     def export(self) -> None:
         """Writes model and tokenizer in the official LLaDA layout."""
+        # transformers' pipeline would sample.
+        self.model.generation_config.do_sample = False
         self.model.save_pretrained(self.options.output)
         self.tokenizer.save_pretrained(self.options.output)
 

@@ -213,6 +213,17 @@ def test_the_fill_mask_pipeline_fills_masks():
     assert best["token"] == token and abs(best["score"] - score) < 1e-5
 
 
+def test_the_text_generation_pipeline_is_greedy():
+    write = pipeline("text-generation", model=str(GOLDENS.parents[1] / "examples" / "tiny_llada"))
+    chat = [{"role": "user", "content": "Repeat apple banana"}]
+    inputs = write.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+    output = write.model.generate(**inputs, max_new_tokens=32, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    greedy = write.tokenizer.decode(output, skip_special_tokens=True)
+    for seed in range(8):
+        torch.manual_seed(seed)
+        assert write(chat, max_new_tokens=32)[0]["generated_text"][-1]["content"] == greedy
+
+
 @pytest.mark.parametrize("field", ["num_experts", "moe_intermediate_size", "qk_layernorm", "sliding_window"])
 def test_a_field_of_another_architecture_is_refused(field):
     with pytest.raises(ValueError, match=f"`{field}` must be left out for a LLaDA model.*{field}=8"):

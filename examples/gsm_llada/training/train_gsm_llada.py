@@ -246,6 +246,8 @@ class Trainer:
         model = build_model(self.options, self.tokenizer)
         for name, parameter in model.named_parameters():
             parameter.data.copy_(self.average[name])
+        # transformers' pipeline would sample.
+        model.generation_config.do_sample = False
         model.save_pretrained(self.options.output)
         self.tokenizer.save_pretrained(self.options.output)
 
