@@ -21,6 +21,7 @@ from train_filter import held_out_last, questions
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_learn2pd import Learn2PD, UnmaskingFilter
+from hf_learn2pd.filter.features import HIDDEN_STATE
 from hf_learn2pd.training.arguments import own_block_length
 from hf_learn2pd.training.prompts import tokenize_prompts
 from hf_learn2pd.training.texts import StockTexts
@@ -36,12 +37,19 @@ BASE: dict[str, Any] = {
     "epochs": 60,
     "masked_only": False,
 }
+SEEING: dict[str, Any] = BASE | {"features": (*BASE["features"], HIDDEN_STATE)}
 MLP: dict[str, Any] = {"architecture": "mlp", "features": ("confidence",), "epochs": 1200, "masked_only": True}
 RECIPES: dict[str, dict[str, Any]] = {
     "confidence, position": BASE,
     "confidence": BASE | {"features": ("confidence",)},
     **{f"and {name}": BASE | {"features": (*BASE["features"], name)} for name in ("margin", "entropy", "mask_ratio")},
     "and unchanged": BASE | {"features": (*BASE["features"], "unchanged")},
+    "and hidden state": SEEING,
+    "and hidden state, mask_ratio": SEEING | {"features": (*SEEING["features"], "mask_ratio")},
+    "and hidden state, wrong ones weigh 30": SEEING | {"false_accept_weight": 30.0},
+    "and hidden state, 64 wide": SEEING | {"hidden_size": 64},
+    "and hidden state, joint": SEEING | {"joint": True},
+    "joint": BASE | {"joint": True},
     "all features": BASE | {"features": ("confidence", "margin", "entropy", "mask_ratio", "position", "unchanged")},
     "loss on masked positions": BASE | {"masked_only": True},
     "wrong ones weigh 1": BASE | {"false_accept_weight": 1.0},
@@ -66,12 +74,12 @@ def accept_at(filter: UnmaskingFilter, trajectories: Trajectories, wrong: float)
     Returns:
         `tuple[float, float]`: The threshold and the share.
     """
-    probability = filter.score(trajectories).sigmoid()[trajectories.masked]
+    level = filter.level(trajectories)[trajectories.masked]
     correct = trajectories.correct[trajectories.masked]
-    mistakes = probability[~correct].sort(descending=True).values
+    mistakes = level[~correct].sort(descending=True).values
     allowed = int(wrong * len(trajectories.confidence) / 1000)
-    threshold = mistakes[allowed].item() if allowed < len(mistakes) else 0.0
-    return threshold, (probability[correct] > threshold).double().mean().item()
+    threshold = max(0.0, mistakes[allowed].item()) if allowed < len(mistakes) else 0.0
+    return threshold, (level[correct] > threshold).double().mean().item()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -101,7 +109,14 @@ def main(arguments: list[str] | None = None) -> None:
     for part, asked in prompts.items():
         ways = [
             collect_trajectories(
-                model, asked, folder / f"{part}_{name}", tokenizer, texts=folder / "texts", **size, **way
+                model,
+                asked,
+                folder / f"{part}_{name}",
+                tokenizer,
+                texts=folder / "texts",
+                hidden_states=True,
+                **size,
+                **way,
             )
             for name, way in passes.items()
         ]

@@ -28,7 +28,7 @@ from tasks import is_correct, task_sample
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_learn2pd import Learn2PD, UnmaskingFilter
-from hf_learn2pd.filter.features import FEATURES
+from hf_learn2pd.filter.features import FEATURES, HIDDEN_STATE
 from hf_learn2pd.training.arguments import own_block_length
 from hf_learn2pd.training.calibration import calibrate_threshold
 from hf_learn2pd.training.prompts import read_prompts
@@ -52,7 +52,8 @@ LOST = {"texts": "other texts than the stock loop's", "answers": "right answers 
 RECIPES: dict[str, dict[str, Any]] = {
     "mlp": {"features": ["confidence"], "learning_rate": 1e-2, "epochs": 1200},
     "transformer": {
-        "features": ["confidence", "position"],
+        "features": ["confidence", "position", HIDDEN_STATE],
+        "joint": True,
         "learning_rate": 3e-3,
         "epochs": 60,
         "masked_only": False,
@@ -134,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--trajectories", default="trajectories", help="folder to collect in (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=2, help="of trajectories and training (default: %(default)s)")
     parser.add_argument("--architecture", choices=RECIPES, default="transformer")
-    parser.add_argument("--features", nargs="+", choices=FEATURES, help="default: confidence, position")
+    parser.add_argument("--features", nargs="+", choices=[*FEATURES, HIDDEN_STATE], help="default: its recipe's")
     parser.add_argument("--hidden-size", type=int, default=32)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--num-prompts", type=int, default=1000, help="to learn from (default: %(default)s)")
@@ -173,7 +174,15 @@ def main(arguments: list[str] | None = None) -> None:
             where = folder / f"round_{number}_blocks_{length}_{name}"
             parts.append(
                 collect_trajectories(
-                    model, learned_from, where, tokenizer, block_length=length, policy=policy, **shared, **passes
+                    model,
+                    learned_from,
+                    where,
+                    tokenizer,
+                    block_length=length,
+                    policy=policy,
+                    hidden_states=HIDDEN_STATE in recipe["features"],
+                    **shared,
+                    **passes,
                 )
             )
         trajectories = held_out_last(parts)

@@ -71,6 +71,8 @@ class Fields:
             `dict[str, Any]`: Fields by name.
         """
         found: dict[str, Any] = self._needed(logits, total)
+        if "hidden_states" in self.needs:
+            found["hidden_states"] = hidden[step.places[:, None], step.at]
         found |= self._compared(canvas, step, hidden, logits - total[..., None], tokens)
         if self.scan:
             found["end_of_text"] = self._scan(hidden, canvas, step, tokens, confidence, masked)

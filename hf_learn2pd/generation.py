@@ -32,7 +32,7 @@ from .reader import Reader
 from .special_tokens import SpecialTokens
 from .stopping import EndOfTextCriteria, Stop
 from .unmasking import LowConfidence, UnmaskingStrategy, resolve_strategy
-from .unmasking.resolve import strategy_name
+from .unmasking.resolve import check_states, strategy_name
 from .watchers import BlockCriteria, StopStrings, Stream
 
 __all__ = ["DiffusionGenerationMixin", "DiffusionGenerationOutput"]
@@ -311,6 +311,7 @@ def _denoise(
     special_tokens = SpecialTokens.of(config, model.config, device, known)
     check_unmasked(input_ids, attention_mask, special_tokens.mask)
     schedule.check(strategy, config.steps, bool(config.verify))
+    check_states(strategy.state_size, model.config)
     strategy = strategy.prepare(batch_size, schedule.widest(max_new_tokens), device)
     canvas = Canvas(
         input_ids,

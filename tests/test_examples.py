@@ -88,7 +88,11 @@ def test_train_filter_saves_a_filter_that_generate_takes(model, tokenizer, tmp_p
     printed, card = capsys.readouterr().out, (tmp_path / "README.md").read_text()
     assert "| threshold | precision | recall |" in printed
     assert "| threshold | other texts than the stock loop's | bound | NFE |" in printed
-    assert "| stock | 0.0 | 100.0 | 32.0 |" in printed and "| learn2pd | " in printed and "2 held-out questions." in printed
+    assert (
+        "| stock | 0.0 | 100.0 | 32.0 |" in printed
+        and "| learn2pd | " in printed
+        and "2 held-out questions." in printed
+    )
     # Both rounds, block lengths and ways of passes, the second round in other states.
     rounds = [load_trajectories(tmp_path / "work" / f"round_{number}_blocks_16_none") for number in (1, 2)]
     steps = [len(load_trajectories(each).confidence) for each in sorted((tmp_path / "work").glob("round_*"))]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["FEATURES", "FIELDS", "stack_features"]
+__all__ = ["FEATURES", "FIELDS", "HIDDEN_STATE", "stack_features"]
 
 # Positions count on a logarithmic scale, which reaches 1 at a block length that is hardly ever exceeded.
 _LONGEST_BLOCK = 128
@@ -33,19 +33,22 @@ FEATURES: dict[str, Callable[[Any], torch.Tensor]] = {
     "unchanged": lambda block: (block.repeats > 1).float(),
 }
 
+# A feature that is no number: the decoder's last hidden state, of which a filter learns to make a few numbers.
+HIDDEN_STATE = "hidden_state"
+
 # Fields of a prediction that are computed on demand, by the feature that is made of them.
-FIELDS = {"margin": "margin", "entropy": "entropy", "unchanged": "repeats"}
+FIELDS = {"margin": "margin", "entropy": "entropy", "unchanged": "repeats", HIDDEN_STATE: "hidden_states"}
 
 
 def stack_features(block: Any, names: Sequence[str]) -> torch.Tensor:
     """
-    Computes features of every position.
+    Computes features of every position but for the hidden state.
 
     Args:
         block (`BlockPrediction` or `Trajectories`): Holds `confidence`, `masked`, `in_block` and what `FIELDS` names.
-        names (`Sequence[str]`): Keys of `FEATURES`.
+        names (`Sequence[str]`): Keys of `FEATURES`, and `HIDDEN_STATE`.
 
     Returns:
-        `torch.FloatTensor` of shape `(rows, block_length, len(names))`.
+        `torch.FloatTensor` of shape `(rows, block_length, num_features)`.
     """
-    return torch.stack([FEATURES[name](block).float() for name in names], dim=-1)
+    return torch.stack([FEATURES[name](block).float() for name in names if name != HIDDEN_STATE], dim=-1)

@@ -13,7 +13,7 @@ import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import nn
 
-from .features import FEATURES, stack_features
+from .features import FEATURES, HIDDEN_STATE, stack_features
 from .hub import CARD, check_repo_id, find_filter, read_config, read_weights, write_custom_generate
 from .networks import HEADS, PositionTransformer
 
@@ -27,12 +27,14 @@ _OPTIONS = (
     "architecture",
     "features",
     "num_layers",
+    "state_size",
+    "joint",
     "calibration",
 )
 _HUB_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 
 # A filter is small beside its model; what is larger is a mistake, and would be found out only by its memory or time.
-_LARGEST = {"block_length": 65_536, "hidden_size": 8_192, "num_layers": 64}
+_LARGEST = {"block_length": 65_536, "hidden_size": 8_192, "num_layers": 64, "state_size": 65_536}
 
 
 class UnmaskingFilter(
@@ -65,9 +67,16 @@ class UnmaskingFilter(
         architecture (`str`, *optional*, defaults to `"mlp"`):
             `"mlp"` or `"transformer"`.
         features (`Sequence[str]`, *optional*, defaults to `("confidence",)`):
-            What it looks at, keys of `FEATURES`: confidence, margin, entropy, mask_ratio, position, unchanged.
+            What it looks at: confidence, margin, entropy, mask_ratio, position, unchanged, and with a `"transformer"`
+            hidden_state, eight numbers that it learns to make of the model's last hidden state at the position.
         num_layers (`int`, *optional*, defaults to 2):
             Layers of a `"transformer"`.
+        state_size (`int`, *optional*):
+            Width of the model's hidden states, if they are among the features.
+        joint (`bool`, *optional*, defaults to `False`):
+            Whether the threshold is for all that is unmasked together: the most probable positions are unmasked as long
+            as their chances of being wrong sum up to less than `1 - threshold`, which bounds the chance that any of
+            them is. Otherwise every position is compared with the threshold by itself, as published.
         calibration (`dict[str, Any]`, *optional*):
             How `threshold` was found, as [`calibrate_threshold`] writes it.
 
@@ -84,6 +93,8 @@ class UnmaskingFilter(
         architecture: str = "mlp",
         features: Sequence[str] = ("confidence",),
         num_layers: int = 2,
+        state_size: int | None = None,
+        joint: bool = False,
         calibration: dict[str, Any] | None = None,
     ):
         super().__init__()
@@ -91,16 +102,23 @@ class UnmaskingFilter(
             raise ValueError(f"`architecture` must be 'mlp' or 'transformer' (got {architecture!r})")
         if architecture == "transformer":
             block_length = None
-        sizes = {"block_length": block_length, "hidden_size": hidden_size, "num_layers": num_layers}
+        sizes: dict[str, int | None] = {"hidden_size": hidden_size, "num_layers": num_layers}
+        if architecture == "mlp":
+            sizes["block_length"] = block_length
+        if state_size is not None:
+            sizes["state_size"] = state_size
         for name, value in sizes.items():
-            if name == "block_length" and architecture == "transformer":
-                continue
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LARGEST[name]:
                 raise ValueError(f"`{name}` must be an integer from 1 to {_LARGEST[name]} (got {value!r})")
         if architecture == "transformer" and hidden_size % HEADS:
             raise ValueError(f"`hidden_size` must be a multiple of {HEADS} for a transformer (got {hidden_size})")
         _check_threshold(threshold)
-        _check_features(features)
+        _check_features(features, architecture)
+        if (HIDDEN_STATE in features) != (state_size is not None):
+            known = "an integer" if HIDDEN_STATE in features else "None"
+            raise ValueError(f"`state_size` must be {known} with these features (got {state_size!r})")
+        if not isinstance(joint, bool):
+            raise ValueError(f"`joint` must be True or False (got {joint!r})")
         for name, kind, given in (("base_model", str, base_model), ("calibration", dict, calibration)):
             if given is not None and not isinstance(given, kind):
                 raise ValueError(f"`{name}` must be None or a {kind.__name__} (got {given!r})")
@@ -111,15 +129,22 @@ class UnmaskingFilter(
         self.architecture = architecture
         self.features = tuple(features)
         self.num_layers = num_layers
+        self.state_size = state_size
+        self.joint = joint
         self.calibration = calibration
         if block_length is None:
-            self.network = PositionTransformer(len(self.features), hidden_size, num_layers)
+            scalars = sum(name != HIDDEN_STATE for name in self.features)
+            self.network = PositionTransformer(scalars, hidden_size, num_layers, state_size)
         else:
             self.linear1 = nn.Linear(block_length * len(self.features), hidden_size)
             self.linear2 = nn.Linear(hidden_size, block_length)
 
     def forward(
-        self, features: torch.Tensor, masked: torch.Tensor | None = None, in_block: torch.Tensor | None = None
+        self,
+        features: torch.Tensor,
+        masked: torch.Tensor | None = None,
+        in_block: torch.Tensor | None = None,
+        hidden_states: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """
         Scores every position of a block.
@@ -132,6 +157,8 @@ class UnmaskingFilter(
                 Positions that are still to be unmasked, all if None. The MLP does not look at it.
             in_block (`torch.BoolTensor` of shape `(rows, width)`, *optional*):
                 Positions that belong to the block, all if None; elsewhere the published filter sees zeros.
+            hidden_states (`torch.FloatTensor` of shape `(rows, width, state_size)`, *optional*):
+                The model's, for a filter that looks at them.
 
         Returns:
             `torch.FloatTensor` of shape `(rows, width)`: Logits; above 0 where a prediction is likelier final than not.
@@ -142,7 +169,7 @@ class UnmaskingFilter(
         in_block = everywhere if in_block is None else in_block
         features = features.masked_fill(~in_block[..., None], 0.0)
         if self.block_length is None:
-            return self.network(features, everywhere if masked is None else masked, in_block)
+            return self.network(features, everywhere if masked is None else masked, in_block, hidden_states)
         width = features.shape[1]
         padded = nn.functional.pad(features, (0, 0, 0, self.block_length - width)).to(self.linear1.weight.dtype)
         # Feature by feature, each over all positions.
@@ -158,7 +185,24 @@ class UnmaskingFilter(
         Returns:
             `torch.FloatTensor` of shape `(rows, width)`: Logits.
         """
-        return self(stack_features(block, self.features), block.masked, block.in_block)
+        hidden_states = None if self.state_size is None else block.hidden_states
+        return self(stack_features(block, self.features), block.masked, block.in_block, hidden_states)
+
+    def level(self, block: Any) -> torch.Tensor:
+        """
+        Finds the threshold up to which every position is accepted: it is unmasked if its level is above the threshold.
+
+        Args:
+            block (`BlockPrediction` or `Trajectories`): See [`~UnmaskingFilter.score`].
+
+        Returns:
+            `torch.FloatTensor` of shape `(rows, width)`: At most 1; of no meaning where nothing is masked.
+        """
+        logits = self.score(block).float()
+        if not self.joint:
+            return logits.sigmoid()
+        wrong, order = (-logits).sigmoid().masked_fill(~block.masked, 1.0).sort(dim=-1, stable=True)
+        return 1 - torch.zeros_like(wrong).scatter(-1, order, wrong.cumsum(dim=-1))
 
     def check(self) -> None:
         """
@@ -304,7 +348,7 @@ class UnmaskingFilter(
     def _from_state(cls, state: dict[str, torch.Tensor], source: str, **options: Any) -> Self:
         """Builds the filter that a state dict describes; its shapes are the authority where a config has none."""
         if options.get("architecture", "mlp") == "mlp" and "linear1.weight" in state:
-            _check_features(options.get("features", ("confidence",)))
+            _check_features(options.get("features", ("confidence",)), "mlp")
             weight = state["linear1.weight"]
             if weight.ndim != 2:
                 raise ValueError(f"`linear1.weight` must have two dimensions (got {tuple(weight.shape)} in {source})")
@@ -336,7 +380,10 @@ def _check_threshold(threshold: Any) -> None:
         raise ValueError(f"`threshold` must be between 0 and 1 (got {threshold!r})")
 
 
-def _check_features(features: Any) -> None:
+def _check_features(features: Any, architecture: str) -> None:
+    known = [*FEATURES, *([HIDDEN_STATE] if architecture == "transformer" else [])]
     some = isinstance(features, Sequence) and not isinstance(features, str) and len(features) > 0
-    if not some or not all(isinstance(name, str) and name in FEATURES for name in features):
-        raise ValueError(f"`features` must be some of {', '.join(FEATURES)} (got {features!r})")
+    if not some or not all(isinstance(name, str) and name in known for name in features):
+        raise ValueError(f"`features` must be some of {', '.join(known)} (got {features!r})")
+    if set(features) == {HIDDEN_STATE}:
+        raise ValueError(f"`features` must hold a number beside the hidden state (got {features!r})")

@@ -13,6 +13,9 @@ HEADS = 4
 # and 0.6, so their logarithms go in as well, from here on.
 _SMALLEST = 1e-6
 
+# Numbers that are made of a hidden state.
+_PROJECTED = 8
+
 
 class PositionTransformer(nn.Module):
     r"""
@@ -24,12 +27,15 @@ class PositionTransformer(nn.Module):
         num_features (`int`): Features of each position.
         hidden_size (`int`): Width.
         num_layers (`int`): Encoder layers.
+        state_size (`int`, *optional*): Width of the model's hidden states; they are not looked at if None.
     """
 
-    def __init__(self, num_features: int, hidden_size: int, num_layers: int):
+    def __init__(self, num_features: int, hidden_size: int, num_layers: int, state_size: int | None = None):
         super().__init__()
+        self.projection = None if state_size is None else nn.Linear(state_size, _PROJECTED)
         # Each feature with two logarithms, and whether the position is masked.
-        self.embedding = nn.Linear(3 * num_features + 1, hidden_size)
+        inputs = 3 * num_features + 1 + (0 if state_size is None else _PROJECTED)
+        self.embedding = nn.Linear(inputs, hidden_size)
         layer = nn.TransformerEncoderLayer(
             hidden_size, HEADS, 2 * hidden_size, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
@@ -38,7 +44,13 @@ class PositionTransformer(nn.Module):
         )
         self.head = nn.Linear(hidden_size, 1)
 
-    def forward(self, features: torch.Tensor, masked: torch.Tensor, in_block: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        features: torch.Tensor,
+        masked: torch.Tensor,
+        in_block: torch.Tensor,
+        hidden_states: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """
         Scores every position.
 
@@ -46,6 +58,7 @@ class PositionTransformer(nn.Module):
             features (`torch.FloatTensor` of shape `(rows, width, num_features)`): Between 0 and 1.
             masked (`torch.BoolTensor` of shape `(rows, width)`): Positions that are still to be unmasked.
             in_block (`torch.BoolTensor` of shape `(rows, width)`): Positions that belong to the block.
+            hidden_states (`torch.FloatTensor` of shape `(rows, width, state_size)`, *optional*): The model's.
 
         Returns:
             `torch.FloatTensor` of shape `(rows, width)`: Logits.
@@ -53,5 +66,11 @@ class PositionTransformer(nn.Module):
         features = features.clamp(0, 1)
         logarithms = [values.clamp(min=_SMALLEST).log() / 5 for values in (features, 1 - features)]
         inputs = torch.cat((features, *logarithms, masked[..., None].to(features.dtype)), dim=-1)
-        hidden = self.embedding(inputs.to(self.embedding.weight.dtype))
+        inputs = inputs.to(self.embedding.weight.dtype)
+        if self.projection is not None:
+            assert hidden_states is not None
+            # Models differ in how large their hidden states are.
+            normed = nn.functional.layer_norm(hidden_states.to(inputs.dtype), hidden_states.shape[-1:])
+            inputs = torch.cat((inputs, self.projection(normed).tanh()), dim=-1)
+        hidden = self.embedding(inputs)
         return self.head(self.encoder(hidden, src_key_padding_mask=~in_block)).squeeze(-1)

@@ -1,7 +1,6 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """What a filter is trained and calibrated with: a check made before any compute, and the model's own blocks."""
 
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -44,12 +43,12 @@ def check_trajectories(trajectories: Any, least: int = 1) -> None:
     Raises:
         ValueError: If there are fewer samples, shapes or types do not fit, or a number is not finite.
     """
-    values = {field.name: getattr(trajectories, field.name) for field in fields(trajectories)}
+    values = trajectories.tensors()
     shape = values["confidence"].shape
     if len(shape) != 2 or shape[0] < least or shape[1] == 0:
         raise ValueError(f"`trajectories` must hold at least {least} samples of a block each (got {tuple(shape)})")
     for name, value in values.items():
-        if value.shape != shape:
+        if value.shape[:2] != shape or (value.ndim != 2) != (name == "hidden_states"):
             raise ValueError(f"`trajectories.{name}` must be of shape {tuple(shape)} (got {tuple(value.shape)})")
         if name in ("masked", "in_block", "correct") and value.dtype != torch.bool:
             raise ValueError(f"`trajectories.{name}` must be of type torch.bool (got {value.dtype})")

@@ -13,7 +13,7 @@ from ..blocks import FixedBlocks
 from ..canvas import Canvas
 from ..choice import ask
 from ..configuration import DiffusionGenerationConfig
-from ..filter.features import FIELDS
+from ..filter.features import FIELDS, HIDDEN_STATE
 from ..loop import denoise
 from ..passes import ForwardPass, PassPolicy, Setting, resolve_policy
 from ..prediction import Memory
@@ -42,6 +42,8 @@ class Trajectories:
         masked (`torch.BoolTensor`): Positions still masked in that step.
         in_block (`torch.BoolTensor`): Positions that belong to the block.
         correct (`torch.BoolTensor`): Whether the prediction equals the final output.
+        hidden_states (`torch.Tensor` of shape `(samples, block_length, hidden_size)`, *optional*):
+            Of the model, where they were asked for.
     """
 
     confidence: torch.Tensor
@@ -51,21 +53,27 @@ class Trajectories:
     masked: torch.Tensor
     in_block: torch.Tensor
     correct: torch.Tensor
+    hidden_states: torch.Tensor | None = None
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Self:
         """Applies a function to every field."""
         return replace(self, **{name: change(value) for name, value in self.tensors().items()})
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """All fields by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """All fields that there are, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
         """Joins trajectories; blocks shorter than the longest get positions that belong to no block."""
         width = max(part.confidence.shape[1] for part in parts)
-        wide = [part.map(lambda values: pad(values, (0, width - values.shape[1]))) for part in parts]
-        return cls(*(torch.cat([getattr(part, field.name) for part in wide]) for field in fields(cls)))
+
+        def widen(values: torch.Tensor) -> torch.Tensor:
+            return pad(values, (*(0, 0) * (values.ndim - 2), 0, width - values.shape[1]))
+
+        wide = [part.map(widen).tensors() for part in parts]
+        return cls(**{name: torch.cat([part[name] for part in wide]) for name in wide[0]})
 
 
 @torch.no_grad()
@@ -79,6 +87,7 @@ def replay(
     policy: UnmaskingStrategy | None = None,
     block_cache: str | PassPolicy | None = None,
     suffix_length: int | None = None,
+    hidden_states: bool = False,
 ) -> Trajectories:
     """
     Denoises towards known answers, unmasking in each step exactly the predictions that are right.
@@ -100,6 +109,7 @@ def replay(
             that is nothing, the token of its most confident position is filled in.
         block_cache (`str` or [`PassPolicy`], *optional*): As of `generate`; None computes all in every pass.
         suffix_length (`int`, *optional*): As of `generate`; all masked columns are in sight if None.
+        hidden_states (`bool`, *optional*, defaults to `False`): Whether to keep the model's hidden states.
 
     Returns:
         [`Trajectories`]
@@ -119,7 +129,8 @@ def replay(
     canvas = Canvas(
         prompt_ids, attention_mask, length, width, None, special_tokens, suffix_length=suffix_length, grid=grid
     )
-    reader = Reader(model, special_tokens, Memory(rows), needs=frozenset(FIELDS.values()))
+    needs = frozenset(FIELDS.values()) - (frozenset() if hidden_states else {FIELDS[HIDDEN_STATE]})
+    reader = Reader(model, special_tokens, Memory(rows), needs=needs)
     if policy is not None:
         policy = policy.prepare(rows, block_length, prompt_ids.device)
     passes = _Replay(planned, answer_ids, policy).begin(canvas, Setting(model.config, model.logits_shift, 1))

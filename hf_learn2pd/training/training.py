@@ -13,7 +13,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..checks import check_fraction, check_integer, check_number
-from ..filter.features import stack_features
+from ..filter.features import HIDDEN_STATE, stack_features
 from ..filter.model import UnmaskingFilter
 from .arguments import check_trajectories
 from .trajectories import Trajectories
@@ -54,6 +54,7 @@ def train_filter(
     patience: int | None = None,
     false_accept_weight: float = 10.0,
     masked_only: bool = True,
+    joint: bool = False,
     precision: float = 0.99,
     seed: int = 0,
     base_model: str | None = None,
@@ -82,6 +83,7 @@ def train_filter(
             missing a right one costs a forward pass at most.
         masked_only (`bool`, *optional*, defaults to `True`):
             Whether only masked positions are learned from; the release takes all.
+        joint (`bool`, *optional*, defaults to `False`): See [`UnmaskingFilter`].
         precision (`float`, *optional*, defaults to 0.99): See [`choose_threshold`].
         seed (`int`, *optional*, defaults to 0): Of the initial weights and the order of samples.
         base_model (`str`, *optional*): Name of the model, for the card.
@@ -103,14 +105,27 @@ def train_filter(
     check_number("precision", precision, above=0, most=1)
     check_trajectories(trajectories, _HELD_OUT)
     samples, block_length = trajectories.confidence.shape
+    hidden_states = trajectories.hidden_states if HIDDEN_STATE in features else None
+    if HIDDEN_STATE in features and hidden_states is None:
+        raise ValueError("`trajectories` must hold hidden states, see `collect_trajectories` (got none)")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         filter = UnmaskingFilter(
-            block_length, hidden_size, 0.5, base_model, architecture, features, num_layers=num_layers
+            block_length,
+            hidden_size,
+            0.5,
+            base_model,
+            architecture,
+            features,
+            num_layers=num_layers,
+            state_size=None if hidden_states is None else hidden_states.shape[-1],
+            joint=joint,
         )
     learned = trajectories.masked if masked_only else trajectories.in_block
     inputs = stack_features(trajectories, filter.features)
-    tensors = (inputs, trajectories.masked, trajectories.in_block, learned, trajectories.correct)
+    tensors = [inputs, trajectories.masked, trajectories.in_block, learned, trajectories.correct]
+    if hidden_states is not None:
+        tensors.append(hidden_states)
     cut = samples - samples // _HELD_OUT
     if not learned[:cut].any() or not learned[cut:].any():
         kind = "masked positions" if masked_only else "positions of a block"
@@ -124,8 +139,8 @@ def train_filter(
     held_out = [tensor[cut:].to(accelerator.device) for tensor in tensors]
 
     def loss_of(batch: Sequence[torch.Tensor]) -> torch.Tensor:
-        inputs, masked, in_block, learned, correct = batch
-        logits, right = model(inputs, masked, in_block)[learned], correct[learned].float()
+        inputs, masked, in_block, learned, correct, *hidden_states = batch
+        logits, right = model(inputs, masked, in_block, *hidden_states)[learned], correct[learned].float()
         weight = 1 + (false_accept_weight - 1) * (1 - right)
         return nn.functional.binary_cross_entropy_with_logits(logits, right, weight=weight)
 
@@ -175,16 +190,16 @@ def choose_threshold(filter: UnmaskingFilter, trajectories: Trajectories, precis
     """
     check_number("precision", precision, above=0, most=1)
     check_trajectories(trajectories)
-    probability = filter.score(trajectories).sigmoid()[trajectories.masked]
+    level = filter.level(trajectories)[trajectories.masked]
     correct = trajectories.correct[trajectories.masked]
-    ranked, order = probability.sort(descending=True)
+    ranked, order = level.sort(descending=True)
     right = correct[order].double().cumsum(dim=0) / torch.arange(1, len(order) + 1)
     enough = (right >= precision).nonzero()
-    # Acceptance is strict, so the threshold is the next lower probability.
+    # Acceptance is strict, so the threshold is the next lower level.
     position = int(enough.max()) + 1 if len(enough) else 0
     if position == 0:
         return 1.0
-    return float(ranked[position]) if position < len(ranked) else 0.0
+    return max(0.0, float(ranked[position])) if position < len(ranked) else 0.0
 
 
 @torch.no_grad()
@@ -210,11 +225,11 @@ def score_thresholds(
     for threshold in thresholds:
         check_fraction("thresholds", threshold)
     check_trajectories(trajectories)
-    probability = filter.score(trajectories).sigmoid().masked_fill(~trajectories.masked, -1.0)
+    level = filter.level(trajectories).masked_fill(~trajectories.masked, -1.0)
     right = trajectories.correct & trajectories.masked
     scores = []
     for threshold in thresholds:
-        accepted = probability > threshold
+        accepted = level > threshold
         both = (accepted & right).sum().item()
         precision = both / accepted.sum().item() if accepted.any() else 1.0
         recall = both / max(1, int(right.sum()))

@@ -45,6 +45,7 @@ def collect_trajectories(
     block_cache: str | PassPolicy | None = None,
     suffix_length: int | None = None,
     texts: str | os.PathLike[str] | None = None,
+    hidden_states: bool = False,
     progress: bool = True,
 ) -> Trajectories:
     """
@@ -74,6 +75,9 @@ def collect_trajectories(
         suffix_length (`int`, *optional*): Masked columns right of the block that both have in sight.
         texts (`str` or `os.PathLike`, *optional*):
             Where [`StockTexts`] are kept, so that they are replayed in several rounds and decoded once.
+        hidden_states (`bool`, *optional*, defaults to `False`):
+            Whether to keep the model's hidden states, for a filter that looks at them: in each step as many numbers as
+            a block has positions times the model's width, a quarter of a megabyte for LLaDA-8B.
         progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
@@ -99,6 +103,7 @@ def collect_trajectories(
         "suffix_length": str(suffix_length),
         "max_new_tokens": str(max_new_tokens),
         "block_length": str(block_length),
+        "hidden_states": str(hidden_states),
     }
     # Whatever the model's own config says.
     passes = (
@@ -122,7 +127,16 @@ def collect_trajectories(
             answers = stock(batch)["answers"].to(model.device)
             ids, attention_mask = batch["input_ids"], batch["attention_mask"]
             trajectories = replay(
-                model, ids, answers, attention_mask, block_length, True, policy, block_cache, suffix_length
+                model,
+                ids,
+                answers,
+                attention_mask,
+                block_length,
+                stop_at_end_of_text=True,
+                policy=policy,
+                block_cache=block_cache,
+                suffix_length=suffix_length,
+                hidden_states=hidden_states,
             ).map(lambda values: values.cpu().contiguous())
             metadata = files[file] | {"content": fingerprint_tensors(trajectories.tensors())}
             temporary = file.with_suffix(".tmp")
@@ -185,7 +199,7 @@ def _read(file: Path) -> tuple[dict[str, str], Trajectories]:
     with safe_open(file, framework="pt") as opened:
         metadata = opened.metadata() or {}
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    if set(tensors) != {field.name for field in fields(Trajectories)}:
+    if set(tensors) | {"hidden_states"} != {field.name for field in fields(Trajectories)} | {"hidden_states"}:
         raise ValueError(f"other tensors than those of trajectories, {sorted(tensors)}")
     if "content" in metadata and metadata["content"] != fingerprint_tensors(tensors):
         raise ValueError("other bytes than were written")

@@ -51,6 +51,8 @@ class BlockPrediction:
             The larger of the last two Kullback-Leibler divergences of the probabilities from those of the step before,
             in nats; infinite in the first step of a block. In the second, the step before the first is the last of the
             block before, where that predicted so far.
+        hidden_states (`torch.Tensor` of shape `(rows, block_length, hidden_size)`, *optional*):
+            What the decoder has made of each position, and its token is predicted from.
         end_of_text (`torch.FloatTensor` of shape `(rows, length)`, *optional*):
             Over the whole canvas, the confidence of every masked position at which end-of-text is predicted, and -1
             elsewhere. Only with `end_of_text="predicted"`.
@@ -74,6 +76,7 @@ class BlockPrediction:
     repeats: torch.Tensor | None = None
     agreements: torch.Tensor | None = None
     divergence: torch.Tensor | None = None
+    hidden_states: torch.Tensor | None = None
     end_of_text: torch.Tensor | None = None
     masked_share: torch.Tensor | None = None
     canvas_rows: torch.Tensor | None = None
@@ -104,6 +107,11 @@ class UnmaskingStrategy(ABC):
     def needs(self) -> frozenset[str]:
         """Optional fields of [`BlockPrediction`] that this strategy reads; no others are computed."""
         return frozenset()
+
+    @property
+    def state_size(self) -> int | None:
+        """Width of the hidden states that this strategy can read; None if it reads none."""
+        return None
 
     def rescore(
         self, logits: torch.Tensor, memory: torch.Tensor, masked: torch.Tensor

@@ -17,8 +17,9 @@ class Learn2PD(UnmaskingStrategy):
     r"""
     Learn2PD: a trained filter says which predictions already equal the final output.
 
-    Unmasks a masked position if `sigmoid(filter) > threshold`, together with the most confident ones that the `steps`
-    option schedules (one per step without it). Source: https://huggingface.co/papers/2509.25188.
+    Unmasks a masked position if `sigmoid(filter) > threshold`, or by a joint bound if that is the filter's rule (see
+    [`UnmaskingFilter`]), together with the most confident ones that the `steps` option schedules (one per step without
+    it). Source: https://huggingface.co/papers/2509.25188.
 
     Args:
         filter ([`UnmaskingFilter`]):
@@ -44,6 +45,10 @@ class Learn2PD(UnmaskingStrategy):
     def needs(self) -> frozenset[str]:
         return frozenset(FIELDS[name] for name in self.filter.features if name in FIELDS)
 
+    @property
+    def state_size(self) -> int | None:
+        return self.filter.state_size
+
     def __call__(self, prediction: BlockPrediction) -> torch.Tensor:
         scheduled = most_confident(prediction.confidence, prediction.masked, prediction.scheduled)
         return self.accept(prediction) | scheduled
@@ -51,7 +56,7 @@ class Learn2PD(UnmaskingStrategy):
     @torch.no_grad()
     def accept(self, prediction: BlockPrediction) -> torch.Tensor:
         threshold = self.filter.threshold if self.threshold is None else self.threshold
-        return prediction.masked & (self.filter.score(prediction).float().sigmoid() > threshold)
+        return prediction.masked & (self.filter.level(prediction) > threshold)
 
     def prepare(self, batch_size: int, block_length: int, device: torch.device) -> Self:
         self.filter.check()

@@ -27,7 +27,14 @@ from .random_order import RandomOrder
 from .stable import Stable
 from .threshold import Threshold
 
-__all__ = ["UNMASKING_STRATEGIES", "check_decoding", "describe_strategy", "resolve_strategy", "strategy_name"]
+__all__ = [
+    "UNMASKING_STRATEGIES",
+    "check_decoding",
+    "check_states",
+    "describe_strategy",
+    "resolve_strategy",
+    "strategy_name",
+]
 
 UNMASKING_STRATEGIES: dict[str, type[UnmaskingStrategy]] = {
     "low_confidence": LowConfidence,
@@ -145,3 +152,21 @@ def _stamp(source: str | os.PathLike[str]) -> tuple[tuple[str, int, int], ...]:
         folder = Path(source)
     files = sorted(file for file in folder.iterdir() if file.is_file()) if folder.is_dir() else []
     return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+
+
+def check_states(state_size: int | None, model_config: Any) -> None:
+    """
+    Checks that a filter can read the model's hidden states.
+
+    Args:
+        state_size (`int`, *optional*): Width of those it was trained on; None if it reads none.
+        model_config (`PreTrainedConfig`): The model's config.
+
+    Raises:
+        ValueError: If they are of another width.
+    """
+    width = getattr(model_config, "hidden_size", state_size)
+    if state_size not in (None, width):
+        raise ValueError(
+            f"`unmasking_filter` must be trained on hidden states of width {width}, the model's (got {state_size})"
+        )

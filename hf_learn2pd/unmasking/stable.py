@@ -67,5 +67,9 @@ class Stable(UnmaskingStrategy):
         missing = (prediction.scheduled - settled.sum(dim=-1)).clamp(min=0)
         return settled, replace(prediction, masked=prediction.masked & ~settled, scheduled=missing)
 
+    @property
+    def state_size(self) -> int | None:
+        return self.base.state_size
+
     def prepare(self, batch_size: int, block_length: int, device: torch.device) -> Self:
         return replace(self, base=self.base.prepare(batch_size, block_length, device))
