@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from conftest import golden_model
+from transformers import BatchEncoding
 
 from hf_learn2pd import Learn2PD, LowConfidence, UnmaskingFilter, UnmaskingStrategy
 from hf_learn2pd.training.replay import Trajectories, replay
@@ -135,10 +136,7 @@ class Numbers:
 
     def apply_chat_template(self, chats, **options):
         rows = [[int(number) for number in chat[0]["content"].split()] for chat in chats]
-        return {
-            "input_ids": torch.tensor(rows),
-            "attention_mask": torch.ones(len(rows), len(rows[0]), dtype=torch.long),
-        }
+        return BatchEncoding({"input_ids": torch.tensor(rows), "attention_mask": torch.ones(len(rows), 3).long()})
 
 
 def test_files_hold_hidden_states_and_say_so(tmp_path):

@@ -199,7 +199,7 @@ def _read(file: Path) -> tuple[dict[str, str], Trajectories]:
     with safe_open(file, framework="pt") as opened:
         metadata = opened.metadata() or {}
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    if set(tensors) | {"hidden_states"} != {field.name for field in fields(Trajectories)} | {"hidden_states"}:
+    if {*tensors, "hidden_states"} != {field.name for field in fields(Trajectories)}:
         raise ValueError(f"other tensors than those of trajectories, {sorted(tensors)}")
     if "content" in metadata and metadata["content"] != fingerprint_tensors(tensors):
         raise ValueError("other bytes than were written")
