@@ -30,7 +30,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from hf_learn2pd import Learn2PD, UnmaskingFilter
 from hf_learn2pd.filter.features import FEATURES, HIDDEN_STATE
 from hf_learn2pd.training.arguments import own_block_length
-from hf_learn2pd.training.calibration import calibrate_threshold
+from hf_learn2pd.training.calibration import THRESHOLDS, calibrate_threshold
 from hf_learn2pd.training.prompts import read_prompts
 from hf_learn2pd.training.training import plot_scores, score_thresholds, train_filter
 from hf_learn2pd.training.trajectories import Trajectories, collect_trajectories
@@ -46,6 +46,9 @@ SEED = 188
 
 # Chunks of word problems from which the training of gsm_llada is far away.
 GSM_CHUNK = 900_000
+
+# Share of the right predictions, on steps held out, that the first threshold of the calibration accepts.
+USEFUL = 0.5
 
 LOST = {"texts": "other texts than the stock loop's", "answers": "right answers of the stock loop that are lost"}
 
@@ -192,7 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     # What it was not trained on: the last tenth.
     held_out = trajectories.map(lambda values: values[-(len(values) // 10) :])
-    scores = score_thresholds(filter, held_out)
+    scores = score_thresholds(filter, held_out, THRESHOLDS)
     lines = ["| threshold | precision | recall | accepted per step |", "|---|---|---|---|"]
     lines += [
         f"| {score.threshold:g} | {score.precision:.5f} | {score.recall:.4f} | {score.tokens_per_forward:.2f} |"
@@ -206,7 +209,9 @@ def main(arguments: list[str] | None = None) -> None:
     canvas = {"max_new_tokens": options.max_new_tokens, "block_length": lengths[0]}
     canvas |= {name: value for name, value in ways[options.passes[0]].items() if value is not None}
     shared |= {"tokenizer": tokenizer} | canvas
-    trials = calibrate_threshold(model, filter, rest, options.max_loss, score=score, **shared)
+    # Where the filter accepts hardly anything calibration would only lose time.
+    useful = [trial.threshold for trial in scores if trial.recall >= USEFUL] or THRESHOLDS[-1:]
+    trials = calibrate_threshold(model, filter, rest, options.max_loss, score=score, thresholds=useful, **shared)
     tried = [
         f"| {trial.threshold:g} | {trial.losses} of {trial.prompts} | "
         f"{'given up' if trial.bound is None else f'{100 * trial.bound:.2f} %'} | {trial.nfe:.2f} |"
