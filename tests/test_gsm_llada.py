@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """The GSM-Symbolic checkpoint: tokenizer, splits, scores, and a training run that resumes exactly."""
 
+import json
 import random
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "gsm_llada" / "t
 
 import curriculum
 import gsm_samples
+import score_run
 import train_gsm_llada
 from calculations import find_calculations
 from drills import CALCULATION_DRILL, REPEAT_DRILL, RESULT_DRILL, calculation_drill, repeat_drill, result_drill
@@ -270,3 +272,15 @@ def test_the_average_of_the_weights_is_exported_at_any_time(toy_options):
     name = "model.embed_tokens.weight"
     assert torch.equal(exported.state_dict()[name], state[f"average.{name}"])
     assert not torch.equal(state[f"model.{name}"], state[f"average.{name}"])
+
+
+def test_a_run_is_scored_by_template(tmp_path, capsys):
+    pytest.importorskip("reasoning_gym")
+    samples = held_out_samples(4)
+    texts = [sample.answer for sample in samples[:3]] + ["#### -1"]
+    (tmp_path / "run.json").write_text(json.dumps({"records": [{"text": text} for text in texts]}))
+    score_run.main([str(tmp_path / "run.json")])
+    printed = capsys.readouterr().out
+    assert "75.0 % of 4 final numbers and " in printed
+    counts = [line.split(" | ")[1:] for line in printed.splitlines() if line.startswith("| ") and "right" not in line]
+    assert sum(int(right) for right, _ in counts) == 3 and sum(int(of.rstrip(" |")) for _, of in counts) == 4
