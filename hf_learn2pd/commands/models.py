@@ -11,8 +11,8 @@ import hf_learn2pd
 __all__ = ["FAMILIES", "add_model_arguments", "family_of", "load"]
 
 FAMILIES: dict[str, Any] = {
-    getattr(hf_learn2pd, name).config_class.model_type: getattr(hf_learn2pd, name)
-    for name in hf_learn2pd.__all__
+    getattr(hf_learn2pd.models, name).config_class.model_type: getattr(hf_learn2pd.models, name)
+    for name in hf_learn2pd.models.__all__
     if name.endswith("ForMaskedDiffusion")
 }
 

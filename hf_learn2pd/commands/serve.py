@@ -2,6 +2,7 @@
 """Serve a model to OpenAI clients, with the server of transformers."""
 
 import argparse
+import contextlib
 from typing import Any
 
 import transformers
@@ -66,6 +67,8 @@ def _server_class() -> Any:
         # Called when the application is made and before it runs, with `non_blocking=True`.
         def start_server(self) -> None:
             self.server.config.app.add_exception_handler(ValueError, refuse)
-            self.server.run()
+            # Raised again once all requests are answered.
+            with contextlib.suppress(KeyboardInterrupt):
+                self.server.run()
 
     return Server
