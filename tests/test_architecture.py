@@ -24,6 +24,8 @@ FLOORS = [
     ["loop"],
     ["generation"],
     ["filter", "models", "enabling", "training"],
+    ["commands"],
+    ["__main__"],
 ]
 
 
