@@ -2,6 +2,7 @@
 """`model.generate(decoding=...)` for diffusion LLMs, and the one denoising loop behind it."""
 
 import os
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -31,9 +32,10 @@ from .processors import Processors
 from .reader import Reader
 from .special_tokens import SpecialTokens
 from .stopping import EndOfTextCriteria, Stop
+from .streaming import RowStreamers, Stream
 from .unmasking import LowConfidence, UnmaskingStrategy, resolve_strategy
 from .unmasking.resolve import check_states, strategy_name
-from .watchers import BlockCriteria, StopStrings, Stream
+from .watchers import BlockCriteria, StopStrings
 
 __all__ = ["DiffusionGenerationMixin", "DiffusionGenerationOutput"]
 
@@ -122,7 +124,7 @@ class DiffusionGenerationMixin(GenerationMixin):
         block_schedule: str | dict[str, Any] | FixedBlocks | None = None,
         block_cache: str | PassPolicy | None = None,
         generator: torch.Generator | None = None,
-        streamer: BaseStreamer | None = None,
+        streamer: BaseStreamer | Sequence[BaseStreamer] | None = None,
         **kwargs: Any,
     ) -> DiffusionGenerationOutput | torch.Tensor:
         r"""
@@ -150,8 +152,9 @@ class DiffusionGenerationMixin(GenerationMixin):
                 instance.
             generator (`torch.Generator`, *optional*):
                 Source of randomness for sampling and random orders, on the model's device.
-            streamer (`BaseStreamer`, *optional*):
-                Receives the tokens of each block when it is done; for a batch of one.
+            streamer (`BaseStreamer` or `list[BaseStreamer]`, *optional*):
+                Receives the tokens of each block when it is done and, if it has `put_draft` as `TextDiffusionStreamer`
+                of transformers does, a draft of the block in every denoising step; a list of one for each row.
             kwargs:
                 Options of [`DiffusionGenerationConfig`], `attention_mask`, and a `tokenizer` for `stop_strings` and for
                 the delimiters of `block_schedule="adablock"`; with it, ids beyond it, which only pad the model's
@@ -173,6 +176,7 @@ class DiffusionGenerationMixin(GenerationMixin):
             )
         if not isinstance(generation_config, GenerationConfig | None):
             raise ValueError(f"`generation_config` must be a GenerationConfig (got {generation_config!r})")
+        streamers = None if streamer is None else RowStreamers(streamer)
         policy = block_cache if isinstance(block_cache, PassPolicy) else None
         if policy is None and block_cache is not None:
             kwargs["block_cache"] = block_cache
@@ -251,7 +255,7 @@ class DiffusionGenerationMixin(GenerationMixin):
                 logits_processor,
                 stopping_criteria,
                 generator,
-                streamer,
+                streamers,
                 None if tokenizer is None else len(tokenizer),
                 compile_config,
             )
@@ -261,7 +265,7 @@ class DiffusionGenerationMixin(GenerationMixin):
             config,
             logits_processor,
             stopping_criteria,
-            streamer=streamer,
+            streamer=streamers,
             custom_generate=loop,
             **inputs_by_name,
         )
@@ -285,7 +289,7 @@ def _denoise(
     logits_processor: LogitsProcessorList,
     stopping_criteria: StoppingCriteriaList,
     generator: torch.Generator | None,
-    streamer: BaseStreamer | None,
+    streamers: RowStreamers | None,
     known: int | None,
     compile_config: CompileConfig | None,
 ) -> DiffusionGenerationOutput | torch.Tensor:
@@ -304,8 +308,6 @@ def _denoise(
         attention_mask = attention_mask.to(device)
         check_attention_mask(attention_mask, input_ids)
     check_length(input_ids, attention_mask, max_new_tokens, model.config)
-    if streamer is not None and batch_size > 1:
-        raise ValueError(f"`streamer` must be None for more than one row (got {batch_size} rows)")
     edits = Edits.of(config, model)
     policy = resolve_policy(block_cache or config.block_cache, config, model, schedule)
     special_tokens = SpecialTokens.of(config, model.config, device, known)
@@ -361,8 +363,9 @@ def _denoise(
     stop = Stop(EndOfTextCriteria(config.end_of_text, special_tokens), strategy, keeps_suffix)
     finite, criteria = Finite(device), BlockCriteria(stopping_criteria, canvas, special_tokens)
     watchers: list[Watcher] = [finite, criteria]
-    if streamer is not None:
-        watchers.append(Stream(streamer))
+    stream = None if streamers is None else Stream(streamers, canvas, criteria)
+    if stream is not None:
+        watchers.append(stream)
 
     # 2. Denoise
     denoise(canvas, policy, reader, strategy, schedule, stop, watchers, edits)
@@ -371,9 +374,9 @@ def _denoise(
     finite.check()
     if compiled is not None:
         compiled.keep()
-    if streamer is not None:
-        streamer.end()
     criteria.shorten(canvas)
+    if stream is not None:
+        stream.finish(canvas)
     if not config.return_dict_in_generate:
         return canvas.sequences[:, : int(canvas.ends.max())]
     verified = policy.verified if isinstance(policy, Drafts) else None

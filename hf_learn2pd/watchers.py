@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
-"""Who wants to know of every denoising step: a user's stopping criteria, and a streamer."""
+"""Who wants to know of every denoising step: a user's stopping criteria."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,13 +13,12 @@ from transformers import (
     StopStringCriteria,
 )
 from transformers.generation.stopping_criteria import ConfidenceCriteria
-from transformers.generation.streamers import BaseStreamer
 
 from .canvas import Canvas
 from .special_tokens import SpecialTokens
 from .unmasking import BlockPrediction
 
-__all__ = ["BlockCriteria", "StopStrings", "Stream"]
+__all__ = ["BlockCriteria", "StopStrings"]
 
 
 class StopStrings(StoppingCriteria):
@@ -108,11 +107,17 @@ class BlockCriteria:
                 self.by_batch.append(criterion)
         self.pad = special_tokens.pad
         # By row of the batch, where a criterion has ended it; and the column up to which all have been asked.
+        self.limit = canvas.limit
         self.ends = torch.full_like(canvas.ends, canvas.limit)
         self.column = canvas.prompt_length
 
     def __len__(self) -> int:
         return len(self.timed) + len(self.by_row) + len(self.by_batch)
+
+    @property
+    def asked(self) -> int:
+        """The column behind the last one that no criterion has a say in any more."""
+        return self.column if self.by_batch else self.limit
 
     def __call__(
         self, canvas: Canvas, prediction: BlockPrediction, complete: torch.Tensor, text_end: torch.Tensor
@@ -200,26 +205,3 @@ def _verdict(criterion: Any, input_ids: torch.Tensor) -> torch.Tensor:
             f"`stopping_criteria` must return a bool for each of {len(input_ids)} rows (got {verdict.numel()})"
         )
     return verdict.expand(len(input_ids))
-
-
-class Stream:
-    """
-    Hands a row's text to a streamer, block by block.
-
-    Args:
-        streamer (`BaseStreamer`): Gets the tokens of each block when it is done; of a sliding one, those before its
-            first mask.
-    """
-
-    def __init__(self, streamer: BaseStreamer):
-        self.streamer = streamer
-
-    def __call__(
-        self, canvas: Canvas, prediction: BlockPrediction, complete: torch.Tensor, text_end: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Streams what the only row has completed: a block, the beginning of a sliding one, or the text."""
-        rows = canvas.rows
-        start, end = int(rows.block_start[0]), int(torch.where(complete, text_end, canvas.settled)[0])
-        if end > start:
-            self.streamer.put(rows.tokens[0, start:end].cpu())
-        return complete, text_end

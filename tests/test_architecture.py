@@ -17,7 +17,7 @@ FLOORS = [
     ["rows", "cache", "prediction", "choice", "forbidden", "processors"],
     ["facts", "step_schedule"],
     ["canvas"],
-    ["passes", "stopping", "edits", "watchers", "outputs"],
+    ["passes", "stopping", "edits", "watchers", "streaming", "outputs"],
     ["fields"],
     ["compiling"],
     ["reader"],

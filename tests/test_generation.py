@@ -55,7 +55,7 @@ def test_input_ids_may_be_given_by_name(tiny_llada):
         ({"mask_token_id": -1}, "`mask_token_id` must be a token id"),
         ({"blok_length": 8}, "blok_length"),
         ({"attention_mask": torch.tensor([[1, 1, 0], [1, 1, 1]])}, "`attention_mask` must be left-padded"),
-        ({"streamer": object()}, "`streamer` must be None for more than one row"),
+        ({"streamer": object()}, "`streamer` must be a list of one streamer for each of the 2 rows"),
         ({"max_length": 2, "max_new_tokens": None}, "`max_new_tokens` must be"),
     ],
 )
