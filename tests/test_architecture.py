@@ -24,6 +24,7 @@ FLOORS = [
     ["loop"],
     ["generation"],
     ["filter", "models", "enabling", "training"],
+    ["datasets", "evaluation"],
 ]
 
 
