@@ -131,7 +131,7 @@ def test_a_task_is_scored_as_the_examples_do(loaded):
 def test_two_processes_get_the_score_of_one(loaded, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     # What `accelerate launch` starts on GPUs; for CPUs it would need MPI.
-    command += ["-m", "hf_learn2pd.evaluation", "--model", "learn2pd", "--tasks", "worked_steps", "--limit", "4"]
+    command += ["-m", "hf_learn2pd.evaluation", "--model", "learn2pd", "--tasks", "worked_steps", "--limit", "6"]
     arguments = {"pretrained": str(CHECKPOINT), **OPTIONS}
     command += ["--model_args", json.dumps(arguments), "--include_path", str(HARNESS), "--apply_chat_template"]
     command += ["--batch_size", "2", "--output_path", str(tmp_path / "scores")]
@@ -143,8 +143,8 @@ def test_two_processes_get_the_score_of_one(loaded, tmp_path):
     texts, (nfe, _, _) = written(loaded, **OPTIONS)
     right = [is_correct(sample, text) for sample, text in zip(SAMPLES, texts, strict=True)]
     assert found["results"]["worked_steps"]["exact_match,none"] == sum(right) / 6
-    assert found["config"]["requests"] == 4 and found["config"]["nfe"] == pytest.approx(nfe)
-    assert f"4 requests: NFE {nfe:.2f}" in done.stderr
+    assert found["config"]["requests"] == 6 and found["config"]["nfe"] == pytest.approx(nfe)
+    assert f"6 requests: NFE {nfe:.2f}" in done.stderr
 
 
 def test_the_class_has_a_name_in_lm_eval():
