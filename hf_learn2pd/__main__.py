@@ -1,11 +1,9 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """`python -m hf_learn2pd`, which is the command `hf-learn2pd`."""
 
-import sys
-
 from .commands import main
 
 __all__: list[str] = []
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

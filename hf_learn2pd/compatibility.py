@@ -17,6 +17,7 @@ __all__ = [
     "WeightConverter",
     "WeightRenaming",
     "attention_implementation",
+    "attention_mask",
     "cache_argument",
     "default_generation_options",
     "get_checkpoint_conversion_mapping",
@@ -73,6 +74,32 @@ def attention_implementation(config: PreTrainedConfig) -> str:
         `str`: `"sdpa"`, `"eager"`, `"flash_attention_2"`, ...
     """
     return str(config._attn_implementation)
+
+
+def attention_mask(visible: torch.Tensor | None, config: PreTrainedConfig, dtype: torch.dtype) -> torch.Tensor | None:
+    """
+    Says what is visible in the form that a model's attention takes.
+
+    Args:
+        visible (`torch.BoolTensor` of shape `(rows, keys)`, `(rows, queries, keys)` or with heads, *optional*):
+            What each row, or each query of it, sees; None for everything.
+        config (`PreTrainedConfig`): The model's config.
+        dtype (`torch.dtype`): That of its hidden states.
+
+    Returns:
+        `torch.Tensor`, *optional*: A mask or a bias; None for everything.
+    """
+    if visible is None:
+        return None
+    attention = attention_implementation(config)
+    if visible.ndim == 2:
+        # transformers would look at a 2-D mask on the host, in every pass, to see whether it is needed at all.
+        return visible[:, None, None, :] if attention == "sdpa" else visible.long()
+    visible = visible[:, None] if visible.ndim == 3 else visible
+    if attention == "sdpa":
+        return visible
+    bias = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+    return bias.masked_fill(~visible, torch.finfo(dtype).min)
 
 
 def is_compiled(decoder: Any) -> bool:

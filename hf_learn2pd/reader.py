@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .canvas import Canvas
-from .compatibility import attention_implementation, cache_argument
+from .compatibility import attention_mask, cache_argument
 from .compiling import Compiled
 from .fields import Fields
 from .passes import ForwardPass
@@ -132,7 +132,7 @@ class Reader:
         if self.compiled is not None:
             ids, positions, visible, targets, some, at = self.compiled.pad(step, ids, positions, visible, targets, some)
         inputs: dict[str, Any] = {"input_ids": ids, "position_ids": positions, "use_cache": False}
-        inputs["attention_mask"] = self._attention_mask(visible)
+        inputs["attention_mask"] = attention_mask(visible, self.config, self.dtype)
         if step.cache is not None and targets is not None:
             inputs |= {"use_cache": True, self.cache_argument: step.cache}
             if step.whole:
@@ -142,20 +142,6 @@ class Reader:
         if self.compiled is None:
             return self.decoder(**inputs).last_hidden_state
         return self.compiled(step.cache, inputs).last_hidden_state[at, : size[1]]
-
-    def _attention_mask(self, visible: torch.Tensor | None) -> torch.Tensor | None:
-        """What is visible, in the form that the model's attention takes."""
-        if visible is None:
-            return None
-        attention = attention_implementation(self.config)
-        if visible.ndim == 2:
-            # transformers would look at a 2-D mask on the host, in every pass, to see whether it is needed at all.
-            return visible[:, None, None, :] if attention == "sdpa" else visible.long()
-        visible = visible[:, None] if visible.ndim == 3 else visible
-        if attention == "sdpa":
-            return visible
-        bias = torch.zeros(visible.shape, dtype=self.dtype, device=visible.device)
-        return bias.masked_fill(~visible, torch.finfo(self.dtype).min)
 
     def _logits(self, hidden: torch.Tensor, places: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         """Returns logits of positions `at` of rows `places`, `(predicted, width, vocab_size)`, in float32."""

@@ -26,6 +26,7 @@ FLOORS = [
     ["filter", "models", "enabling", "training"],
     ["commands"],
     ["__main__"],
+    ["datasets", "evaluation"],
 ]
 
 
