@@ -149,22 +149,26 @@ def test_ctrl_c_twice_at_the_prompt_ends_the_chat(monkeypatch, capsys):
 
 def test_ctrl_c_ends_the_answer_but_not_the_conversation(model, tokenizer, expected):
     class Interrupted(io.StringIO):
-        blocks = 0
+        def __init__(self, picture):
+            super().__init__()
+            self.left = picture
 
         def write(self, text):
-            # Whenever the picture of a terminal changes; the second time, a block has been written.
-            self.blocks += "░" in text
-            if self.blocks == 2:
-                self.blocks += 1
+            # Whenever the picture of a terminal changes: at a draft, or when a block has been written.
+            self.left -= "░" in text
+            if self.left == 0:
+                self.left -= 1
                 raise KeyboardInterrupt
             return super().write(text)
 
-    file = Interrupted()
-    conversation = Conversation(model, tokenizer, {"block_length": 16}, terminal(file))
-    conversation.ask(QUESTION)
-    partial = conversation.messages[-1]["content"]
-    assert partial and expected[0].startswith(partial) and partial != expected[0]
-    assert "interrupted" in file.getvalue()
+    partials = []
+    for picture in range(2, 7):
+        file = Interrupted(picture)
+        conversation = Conversation(model, tokenizer, {"block_length": 16}, terminal(file))
+        conversation.ask(QUESTION)
+        assert "interrupted" in file.getvalue()
+        partials.append(conversation.messages[-1]["content"])
+    assert all(expected[0].startswith(partial) and partial != expected[0] for partial in partials) and any(partials)
     conversation.command("/clear")
     conversation.ask(QUESTION)
     assert conversation.messages[-1]["content"] == expected[0]
