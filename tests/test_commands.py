@@ -162,9 +162,9 @@ def test_ctrl_c_ends_the_answer_but_not_the_conversation(model, tokenizer, expec
             return super().write(text)
 
     partials = []
-    for picture in range(2, 7):
+    for picture in range(2, 6):
         file = Interrupted(picture)
-        conversation = Conversation(model, tokenizer, {"block_length": 16}, terminal(file))
+        conversation = Conversation(model, tokenizer, {"block_length": 4}, terminal(file))
         conversation.ask(QUESTION)
         assert "interrupted" in file.getvalue()
         partials.append(conversation.messages[-1]["content"])
