@@ -23,6 +23,7 @@ from .compiling import Compiled
 from .configuration import DiffusionGenerationConfig
 from .edits import Edits
 from .filter import UnmaskingFilter
+from .history import History
 from .inputs import Finite, check_attention_mask, check_length, check_prompts, check_unmasked, split_keywords
 from .loop import Watcher, denoise
 from .outputs import DiffusionGenerationOutput
@@ -347,6 +348,7 @@ def _denoise(
     compiled = Compiled.of(model, copies * batch_size, compile_config)
     compiled_cache = None if compiled is None else compiled.cache
     policy = policy.begin(canvas, Setting(model.config, model.logits_shift, copies, compiled_cache))
+    history = History(canvas) if config.return_dict_in_generate and config.output_history else None
     reader = Reader(
         model,
         special_tokens,
@@ -359,6 +361,7 @@ def _denoise(
         needs=needs,
         rescore=rescore,
         compiled=compiled,
+        history=history,
     )
     stop = Stop(EndOfTextCriteria(config.end_of_text, special_tokens), strategy, keeps_suffix)
     finite, criteria = Finite(device), BlockCriteria(stopping_criteria, canvas, special_tokens)
@@ -366,6 +369,8 @@ def _denoise(
     stream = None if streamers is None else Stream(streamers, canvas, criteria)
     if stream is not None:
         watchers.append(stream)
+    if history is not None:
+        watchers.append(history)
 
     # 2. Denoise
     denoise(canvas, policy, reader, strategy, schedule, stop, watchers, edits)
@@ -377,9 +382,11 @@ def _denoise(
     criteria.shorten(canvas)
     if stream is not None:
         stream.finish(canvas)
+    if history is not None:
+        history.finish(canvas)
     if not config.return_dict_in_generate:
         return canvas.sequences[:, : int(canvas.ends.max())]
     verified = policy.verified if isinstance(policy, Drafts) else None
     return DiffusionGenerationOutput.of(
-        canvas, special_tokens, reader.forward_passes, bool(config.output_unmasking_steps), verified
+        canvas, special_tokens, reader.forward_passes, bool(config.output_unmasking_steps), verified, history
     )

@@ -260,6 +260,14 @@ OPTIONS = {
             _boolean,
             "Whether to return the denoising step in which every token was unmasked.",
         ),
+        Option(
+            "output_history",
+            "`bool`",
+            False,
+            _boolean,
+            "Whether to record what every denoising step computed and predicted, for "
+            "[`DiffusionGenerationOutput.report`].",
+        ),
     )
 }
 

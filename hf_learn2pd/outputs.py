@@ -2,13 +2,16 @@
 """What `generate` returns."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from transformers.utils import ModelOutput
 
 from .canvas import Canvas
+from .history import History
+from .report import html_page
 from .special_tokens import SpecialTokens
+from .terminal import print_report
 
 __all__ = ["DiffusionGenerationOutput"]
 
@@ -31,6 +34,8 @@ class DiffusionGenerationOutput(ModelOutput):
             The forward pass of its row, from 0, in which each token was unmasked, or with `edit_threshold` replaced
             for the last time; -1 behind the end of a row.
             Returned with `output_unmasking_steps=True`.
+        history ([`History`], *optional*):
+            What every denoising step computed and predicted. Returned with `output_history=True`.
         acceptance_length (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
             Mean number of steps of the stock loop that a forward pass has verified; with `verify=True`.
     """
@@ -41,6 +46,7 @@ class DiffusionGenerationOutput(ModelOutput):
     forward_passes: list[tuple[str, int, int, int]] | None = None
     unmasking_steps: torch.Tensor | None = None
     acceptance_length: torch.Tensor | None = None
+    history: History | None = None
 
     @classmethod
     def of(
@@ -50,6 +56,7 @@ class DiffusionGenerationOutput(ModelOutput):
         forward_passes: list[tuple[str, int, int, int]],
         unmasking_steps: bool,
         verified: torch.Tensor | None,
+        history: History | None,
     ) -> Self:
         """
         Gathers what a loop has left.
@@ -60,6 +67,7 @@ class DiffusionGenerationOutput(ModelOutput):
             forward_passes (`list[tuple[str, int, int, int]]`): As they are returned.
             unmasking_steps (`bool`): Whether they are asked for.
             verified (`torch.LongTensor` of shape `(batch_size,)`, *optional*): Steps of each row that took no pass.
+            history ([`History`], *optional*): What was recorded.
 
         Returns:
             [`DiffusionGenerationOutput`]
@@ -78,4 +86,42 @@ class DiffusionGenerationOutput(ModelOutput):
             forward_passes=forward_passes,
             unmasking_steps=canvas.unmasking_steps[:, : answer.shape[1]] if unmasking_steps else None,
             acceptance_length=None if verified is None else 1 + verified / canvas.nfe,
+            history=history,
         )
+
+    def report(self, tokenizer: Any = None) -> str:
+        """
+        Shows how the texts were written, as one HTML page that needs nothing else.
+
+        Every token is shaded by the step in which it became final, a slider goes through the steps, and the tokens that
+        were computed behind the end of a text are counted. Needs `output_history=True`.
+
+        Args:
+            tokenizer (`PreTrainedTokenizerBase`, *optional*): The model's tokenizer; ids are shown without it.
+
+        Returns:
+            `str`: The page.
+
+        Raises:
+            ValueError: If nothing was recorded.
+        """
+        return html_page(self, self._recorded(), tokenizer)
+
+    def print_report(self, tokenizer: Any = None, console: Any = None) -> None:
+        """
+        Prints to a terminal what `report` shows after the last step.
+
+        Args:
+            tokenizer (`PreTrainedTokenizerBase`, *optional*): The model's tokenizer; ids are shown without it.
+            console (`rich.console.Console`, *optional*): Where to print, standard output if None.
+
+        Raises:
+            ValueError: If nothing was recorded.
+            ImportError: If `rich` is not installed.
+        """
+        print_report(self, self._recorded(), tokenizer, console)
+
+    def _recorded(self) -> History:
+        if self.history is None:
+            raise ValueError("`output_history` must be True in the call of `generate` for a report (got False)")
+        return self.history

@@ -10,6 +10,7 @@ from .canvas import Canvas
 from .compatibility import attention_mask, cache_argument
 from .compiling import Compiled
 from .fields import Fields
+from .history import History
 from .passes import ForwardPass
 from .prediction import Memory
 from .processors import Processors
@@ -42,6 +43,7 @@ class Reader:
         needs (`frozenset[str]`, *optional*, defaults to nothing): Optional fields of [`BlockPrediction`] to compute.
         rescore (`Callable`, *optional*): See [`UnmaskingStrategy.rescore`].
         compiled ([`Compiled`], *optional*): Pads passes and calls the decoder, where that is compiled.
+        history ([`History`], *optional*): Is told what is computed.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Reader:
         needs: frozenset[str] = frozenset(),
         rescore: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None,
         compiled: Compiled | None = None,
+        history: History | None = None,
     ):
         self.config = model.config
         self.dtype = model.dtype
@@ -71,6 +74,7 @@ class Reader:
         self.fields = Fields(needs, scan, memory, special_tokens, model.logits_shift, self._logits)
         self.rescore = rescore
         self.compiled = compiled
+        self.history = history
         self.forward_passes: list[tuple[str, int, int, int]] = []
 
     def __call__(self, canvas: Canvas, step: ForwardPass) -> BlockPrediction:
@@ -84,6 +88,8 @@ class Reader:
         Returns:
             [`BlockPrediction`]: Of the rows, or states of rows, that the pass predicts.
         """
+        if self.history is not None:
+            self.history.passes(canvas, step)
         hidden = self._run(canvas, step)
         rows, state = step.rows, canvas.rows
         block = canvas.block[rows] if step.blocks is None else step.blocks
