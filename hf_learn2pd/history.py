@@ -93,8 +93,8 @@ class History:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Takes note of what was predicted; ends no row."""
         rows = prediction.of_canvas
-        found = (prediction.rows, canvas.rows.block_start[rows], canvas.rows.block_end[rows])
-        found += (prediction.tokens, prediction.confidence)
+        blocks = canvas.rows.block_start[rows], canvas.rows.block_end[rows]
+        found = (prediction.rows, *blocks, prediction.tokens, prediction.confidence)
         self.steps.append(RecordedStep(*self.computed, *(each.cpu() for each in found)))
         return finished, text_end
 
@@ -107,23 +107,24 @@ class History:
     def row(self, row: int) -> RowHistory:
         """Gathers what was recorded of a row of the batch."""
         start, end = self.prompt_length, len(self.unmasking_steps[row])
-        predictions, computed = [], []
+        predictions: list[tuple[int, int, int, list[int], list[float]]] = []
+        computed: list[tuple[int, list[int]]] = []
         for number, step in enumerate(self.steps):
             for place in (step.rows == row).nonzero().flatten().tolist():
                 first, last = int(step.starts[place]) - start, int(step.ends[place]) - start
-                values = (each[place, : last - first].tolist() for each in (step.tokens, step.confidence))
-                predictions.append((number, first, last, *values))
+                tokens, confidence = (each[place, : last - first].tolist() for each in (step.tokens, step.confidence))
+                predictions.append((number, first, last, tokens, confidence))
             positions = (step.columns[step.forwarded == row] - start).flatten().tolist()
             if positions:
                 computed.append((number, positions))
         # A row counts its own passes: those that predict it.
         final = [predictions[step] for step in self.unmasking_steps[row]]
-        confidence = [
+        chosen = [
             probabilities[position - first] if first <= position < last else None
             for position, (_, first, last, _, probabilities) in enumerate(final)
         ]
         everything = [position for _, positions in computed for position in positions]
         behind = sum(position >= end for position in everything)
         return RowHistory(
-            [step for step, *_ in final], confidence, predictions, computed, len(everything) - behind, behind
+            [step for step, *_ in final], chosen, predictions, computed, len(everything) - behind, behind
         )

@@ -90,10 +90,11 @@ def html_page(output: Any, history: History, tokenizer: Any = None) -> str:
             [step, start, end, tokens, [round(1000 * each) for each in confidence]]
             for step, start, end, tokens, confidence in found.predictions
         ]
+        # The page knows the text of every token that was predicted.
+        for _, _, _, predicted, _ in found.predictions:
+            texts.join(predicted)
         computed = [[step, sorted({each for each in positions if each >= 0})] for step, positions in found.computed]
         rows.append({"final": found.final_in, "predictions": predictions, "computed": computed})
-    for prediction in (each for row in rows for each in row["predictions"]):
-        texts.join(prediction[3])
     passes = output.forward_passes
     data = {"rows": rows, "texts": texts.known, "passes": passes}
     head, middle, foot = Path(__file__).with_name("report.html").read_text(encoding="utf-8").split("<!-- here -->")
