@@ -125,6 +125,4 @@ class History:
         ]
         everything = [position for _, positions in computed for position in positions]
         behind = sum(position >= end for position in everything)
-        return RowHistory(
-            [step for step, *_ in final], chosen, predictions, computed, len(everything) - behind, behind
-        )
+        return RowHistory([step for step, *_ in final], chosen, predictions, computed, len(everything) - behind, behind)
