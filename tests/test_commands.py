@@ -82,11 +82,13 @@ def test_info_names_versions_and_all_there_is(capsys):
         assert name in printed
 
 
-def test_decode_prints_what_generate_writes_and_its_passes(model, tokenizer, capsys):
+def test_decode_prints_what_generate_writes_and_its_passes(model, tokenizer, tmp_path, capsys):
     decoding = {"name": "threshold", "threshold": 0.5}
     text, nfe = answer_of(model, tokenizer, decoding=decoding, max_new_tokens=64, block_cache="local")
     options = ["--decoding", str(decoding), "--max-new-tokens", "64", "--block-cache", "local", "--device", "cpu"]
-    main(["decode", CHECKPOINT, "--prompt", QUESTION, *options])
+    page = tmp_path / "page.html"
+    main(["decode", CHECKPOINT, "--prompt", QUESTION, *options, "--report", str(page)])
+    assert page.read_text().count("<section>") == 1 and f"in {nfe} forward passes" in page.read_text()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == text and f"NFE {nfe}, " in lines[-1] and "tokens a pass" in lines[-1]
 

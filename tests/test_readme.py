@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_code_blocks_run_in_order(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(hf_learn2pd.UnmaskingFilter, "from_original", lambda path: golden_filter())
     scope: dict[str, object] = {}
@@ -24,6 +24,7 @@ def test_code_blocks_run_in_order(tmp_path, monkeypatch, capsys):
         exec(block, scope)
     assert scope["output"].shape[0] == 2
     assert "tensor" in capsys.readouterr().out
+    assert (tmp_path / "answers.jsonl").read_text().count("\n") == 1 and "<section>" in str(scope["page"])
     assert (tmp_path / "my_filter" / "model.safetensors").exists()
 
 

@@ -20,6 +20,7 @@ _LEFT_OUT = {
     "compile_config",
     "max_length",
     "num_return_sequences",
+    "output_history",
     "output_unmasking_steps",
     "return_dict_in_generate",
     "transformers_version",
