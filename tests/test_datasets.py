@@ -84,6 +84,7 @@ generate_dataset(model, tokenizer, prompts, file, **options)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_finish_what_a_killed_one_has_left(made, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     file = tmp_path / "answers.jsonl"

@@ -128,6 +128,7 @@ def test_a_task_is_scored_as_the_examples_do(loaded):
     assert found["config"]["nfe"] == lm.measured["nfe"] and found["config"]["options"] == OPTIONS
 
 
+@pytest.mark.slow
 def test_two_processes_get_the_score_of_one(loaded, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     # What `accelerate launch` starts on GPUs; for CPUs it would need MPI.

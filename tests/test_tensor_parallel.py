@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 import torch
 from conftest import GOLDENS, golden_model
 
@@ -30,6 +31,7 @@ output = model.generate(torch.tensor(prompts), attention_mask=torch.tensor(mask)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_share_each_layer_write_what_one_does(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
