@@ -26,7 +26,7 @@ FLOORS = [
     ["reader"],
     ["loop"],
     ["generation"],
-    ["filter", "models", "enabling", "training"],
+    ["filter", "models", "enabling", "training", "serving"],
     ["commands"],
     ["__main__"],
     ["datasets", "evaluation"],
