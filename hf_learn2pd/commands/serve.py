@@ -66,7 +66,8 @@ def _server_class() -> Any:
 
         # Called when the application is made and before it runs, with `non_blocking=True`.
         def start_server(self) -> None:
-            self.server.config.app.add_exception_handler(ValueError, refuse)
+            app: Any = self.server.config.app
+            app.add_exception_handler(ValueError, refuse)
             # Raised again once all requests are answered.
             with contextlib.suppress(KeyboardInterrupt):
                 self.server.run()
