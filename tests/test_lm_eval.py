@@ -100,6 +100,17 @@ def test_without_a_model_argument_the_task_says_how_long_an_answer_is(loaded):
     assert answers == written(loaded, decoding="threshold", max_new_tokens=8)[0] and lm.max_gen_toks == 256
 
 
+def test_a_prompt_leaves_room_for_the_answer_of_a_model_argument(loaded):
+    model, tokenizer = loaded
+    options = {"decoding": "threshold", "max_new_tokens": 24}
+    lm = wrapped(loaded, max_length=40, **options)
+    asked = requests(loaded, until=[], max_gen_toks=4)[:1]
+    ids = tokenizer(asked[0].args[0], return_tensors="pt", add_special_tokens=False).input_ids
+    output = model.generate(ids[:, -16:], **options)[0, 16:]
+    assert ids.shape[1] > 16
+    assert lm.generate_until(asked, disable_tqdm=True) == [tokenizer.decode(output, skip_special_tokens=True)]
+
+
 def test_likelihoods_are_those_of_the_tokens(loaded):
     lm, tokenizer = wrapped(loaded, batch_size=8, mc_num=8, seed=2), loaded[1]
     pairs = [(prompts(loaded)[0], " first add"), (prompts(loaded)[1], " the last is"), ("", "so the")]
