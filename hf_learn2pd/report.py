@@ -31,9 +31,14 @@ class Texts:
 
     def __call__(self, token: int) -> str:
         if token not in self.known:
-            text = f"{token} " if self.tokenizer is None else self.tokenizer.decode([token])
+            text = f"{token} " if self.tokenizer is None else self._decode(token)
             self.known[token] = "".join(map(_visible, text)) or "\u2205"
         return self.known[token]
+
+    def _decode(self, token: int) -> str:
+        """What a token is behind another one: many tokenizers leave out a space at the beginning of a text."""
+        once, twice = self.tokenizer.decode([token]), self.tokenizer.decode([token, token])
+        return twice[len(once) :] if twice.startswith(once) else once
 
     def join(self, tokens: Iterable[int]) -> str:
         """Writes tokens one behind the other."""

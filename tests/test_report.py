@@ -16,6 +16,7 @@ from rich.console import Console
 from test_properties import generate
 
 from hf_learn2pd import SlidingBlocks, Threshold
+from hf_learn2pd.report import Texts
 
 PROMPTS = [[5, 6], [7, 8, 9], [9]]
 OPTIONS = {"max_new_tokens": 20, "block_length": 8, "end_of_text": "accepted", "eos_token_id": 407}
@@ -161,6 +162,16 @@ def test_hostile_texts_stay_texts():
         "\\ud800",
     }
     assert len(shown) > 2
+
+
+def test_tokens_keep_their_spaces():
+    class Words:
+        """Leaves out the space at the beginning of a text, as many tokenizers do."""
+
+        def decode(self, ids):
+            return " ".join(["", "key", "is"][each] for each in ids)
+
+    assert Texts(Words()).join([1, 2, 1]) == " key is key"
 
 
 def test_the_terminal_shows_the_same():
