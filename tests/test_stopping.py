@@ -1,6 +1,5 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -71,30 +70,6 @@ def test_predicted_trusts_an_accepted_end_of_the_block_first():
     output = model.run(decoding=Threshold(0.9), block_length=4, end_of_text="predicted")
     assert [query for _, _, query, _ in output.forward_passes] == [8, 4]
     assert output.sequences.tolist() == [[1, 2, 5, EOT]]
-
-
-class TwoTexts(ScriptedModel):
-    """A row whose prompt begins with 3 ends after its first token, any other after the tenth."""
-
-    def forward(self, input_ids=None, **inputs):
-        logits = super().forward(input_ids, **inputs).last_hidden_state
-        second = self.prompt_length + 1
-        short = input_ids[:, 0] == 3
-        logits[short, second:] = logits[short, second:].roll(EOT - 6, dims=-1)
-        return SimpleNamespace(last_hidden_state=logits)
-
-
-def test_rows_that_see_less_than_half_wait_for_those_that_see_more():
-    model = TwoTexts([5, *[6] * 9, EOT, EOT], [0.5, *[0.95] * 11])
-    options = {"decoding": Threshold(0.9), "block_length": 4, "end_of_text": "predicted"}
-    output = model.run([[1, 2], [3, 2]], **options)
-    # Both see 14 columns. Then the second is cut to 4, and waits for the first with its 13.
-    passes = [(rows, query) for _, rows, query, _ in output.forward_passes]
-    assert passes == [(2, 14), (1, 13), (1, 13), (1, 13), (1, 4)]
-    alone = [model.run([prompt], **options) for prompt in ([1, 2], [3, 2])]
-    assert output.nfe.tolist() == [int(other.nfe) for other in alone]
-    for row, other in zip(output.sequences.tolist(), alone, strict=True):
-        assert row[: other.sequences.shape[1]] == other.sequences[0].tolist()
 
 
 def test_rows_end_on_their_own_and_leave_the_batch():

@@ -16,16 +16,11 @@ class FullCanvas(PassPolicy):
     """
     Computes everything in sight in every pass and keeps nothing: exact, and the stock loop's way.
 
-    A row whose end has been predicted may see far less than another. Rows that see less than half of what another sees
-    wait until that one is done or sees less as well, so none is filled up to more than twice its width.
-
     Source: https://huggingface.co/papers/2502.09992.
     """
 
-    # Of a call: which rows do not wait, how many they are, and the most and fewest columns that one of them sees.
+    # Of a call: how many columns the rows that see the most and the fewest have in sight.
     logits_shift: int = field(init=False, repr=False, compare=False)
-    waits: torch.Tensor = field(init=False, repr=False, compare=False)
-    count: int = field(init=False, repr=False, compare=False)
     longest: int = field(init=False, repr=False, compare=False)
     shortest: int = field(init=False, repr=False, compare=False)
 
@@ -36,32 +31,23 @@ class FullCanvas(PassPolicy):
         return policy
 
     def plan(self, canvas: Canvas) -> ForwardPass:
-        rows = self.waits.long().argsort(stable=True)[: self.count]
+        rows = torch.arange(len(canvas), device=canvas.rows.end.device)
         return whole(canvas, rows, self.logits_shift, self.longest, self.shortest)
 
     def measure(self, canvas: Canvas, finished: torch.Tensor) -> torch.Tensor:
-        lengths = in_sight(canvas)
-        self.waits = 2 * lengths < lengths.masked_fill(finished, 0).amax(dim=0)
-        waits = self.waits | finished
-        return torch.cat(((~waits).sum(dim=0, keepdim=True), extent(canvas, waits)))
+        return extent(canvas, finished)
 
     def update(self, numbers: Sequence[int], kept: torch.Tensor | None) -> None:
-        self.count, self.longest, self.shortest = numbers
-        if kept is not None:
-            self.waits = self.waits[kept]
+        self.longest, self.shortest = numbers
 
 
-def in_sight(canvas: Canvas) -> torch.Tensor:
-    """Measures how many columns a pass over everything sees of each row: no longer what was cut; `(rows,)`."""
-    reach = torch.minimum(canvas.reach, canvas.rows.end)
-    return reach + (canvas.rows.end > reach)
-
-
-def extent(canvas: Canvas, left_out: torch.Tensor) -> torch.Tensor:
+def extent(canvas: Canvas, finished: torch.Tensor) -> torch.Tensor:
     """Measures how many columns are in sight of the row that sees the most, and of that which sees the fewest."""
-    lengths = in_sight(canvas)
-    most = lengths.masked_fill(left_out, 0).amax(dim=0, keepdim=True)
-    return torch.cat((most, lengths.masked_fill(left_out, canvas.limit).amin(dim=0, keepdim=True)))
+    # A pass over everything no longer sees what was cut.
+    reach = torch.minimum(canvas.reach, canvas.rows.end)
+    lengths = reach + (canvas.rows.end > reach)
+    most = lengths.masked_fill(finished, 0).amax(dim=0, keepdim=True)
+    return torch.cat((most, lengths.masked_fill(finished, canvas.limit).amin(dim=0, keepdim=True)))
 
 
 def whole(canvas: Canvas, rows: torch.Tensor, logits_shift: int, longest: int, shortest: int) -> ForwardPass:
