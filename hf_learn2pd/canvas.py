@@ -5,6 +5,7 @@ import torch
 
 from .blocks import BlockGrid
 from .facts import Facts
+from .infilling import MaskedSpans
 from .rows import Rows
 from .special_tokens import SpecialTokens
 from .step_schedule import StepSchedule
@@ -38,6 +39,7 @@ class Canvas(Facts):
             positions; None where rows stay in a block until it is done.
         post_steps (`int`, *optional*):
             Passes for edits that a block gets at most when nothing in it is masked; None where tokens are final.
+        spans ([`MaskedSpans`], *optional*): Where prompts are masked; None where they are given as a whole.
     """
 
     def __init__(
@@ -54,24 +56,24 @@ class Canvas(Facts):
         schedule_eps: float | None = None,
         sliding: int | None = None,
         post_steps: int | None = None,
+        spans: MaskedSpans | None = None,
     ):
         count, self.prompt_length = prompt_ids.shape
         device = prompt_ids.device
-        self.max_new_tokens = max_new_tokens
+        self.max_new_tokens, self.post_steps, self.grid = max_new_tokens, post_steps, grid
         self.schedule = StepSchedule(max_new_tokens, steps, schedule_eps, device)
-        self.grid = grid
-        self.post_steps = post_steps
         self.limit = limit = self.prompt_length + max_new_tokens
-
         self.sequences = prompt_ids.new_full((count, limit), special_tokens.pad)
         self.nfe = torch.zeros(count, dtype=torch.long, device=device)
         self.ends = torch.full((count,), limit, device=device)
-        self.unmasking_steps = torch.full((count, max_new_tokens), -1, device=device)
+        # The first column of what is written: masked prompts are written themselves.
+        self.origin = self.prompt_length if spans is None else 0
+        self.unmasking_steps = torch.full((count, limit - self.origin), -1, device=device)
 
         # A block's worth of spare columns keeps every block in range without clamping; they are never forwarded.
-        rows = Rows.begin(prompt_ids, attention_mask, limit, block_length, special_tokens.mask)
+        rows = Rows.begin(prompt_ids, attention_mask, limit, block_length, special_tokens.mask, self.origin)
         self.noise = torch.rand(max_new_tokens + block_length, generator=generator, device=device)
-        super().__init__(rows, special_tokens.mask, block_length, suffix_length, sliding)
+        super().__init__(rows, special_tokens.mask, block_length, suffix_length, sliding, spans)
         self.advance()
 
     def __len__(self) -> int:
@@ -131,10 +133,10 @@ class Canvas(Facts):
             self._slide(self.sliding)
             return
         state, done = self.rows, self.block_done
-        state.block_start = torch.where(done, state.block_end, state.block_start)
+        state.block_start = torch.where(done, self.following, state.block_start)
         state.step_in_block = state.step_in_block.masked_fill(done, 0)
         state.post_steps = state.post_steps.masked_fill(done, self.post_steps or 0)
-        length: int | torch.Tensor = self.block_length
+        length = self.block_length if self.spans is None else self.spans.lengths(state.block_start)
         if self.grid is not None:
             length = self.grid.length(state.block_start - self.first)
         self.end_blocks(length, done)
@@ -159,8 +161,13 @@ class Canvas(Facts):
         state = self.rows
         uncut = (state.block_start + length).clamp(max=self.limit)
         state.block_end = torch.where(changed, torch.minimum(uncut, state.end), state.block_end)
-        state.tokens_of_block = torch.where(changed, state.block_end - state.block_start, state.tokens_of_block)
-        steps = self.schedule.steps_between(state.block_start - self.prompt_length, uncut - self.prompt_length)
+        tokens = state.block_end - state.block_start
+        start, after, total = state.block_start - self.prompt_length, uncut - self.prompt_length, None
+        if self.spans is not None:
+            start, after, total = self.spans.share(state.batch, state.block_start, uncut)
+            tokens = after - start
+        state.tokens_of_block = torch.where(changed, tokens, state.tokens_of_block)
+        steps = self.schedule.steps_between(start, after, total)
         state.steps_of_block = torch.where(changed, steps, state.steps_of_block)
         self.changed()
 
@@ -182,7 +189,7 @@ class Canvas(Facts):
         rows, end = self.rows.select(gone), text_end[gone]
         text = torch.arange(self.limit, device=end.device) < end[:, None]
         self.sequences[rows.batch] = torch.where(text, rows.tokens[:, : self.limit], self.sequences[rows.batch])
-        answer = slice(self.prompt_length, self.limit)
+        answer = slice(self.origin, self.limit)
         self.unmasking_steps[rows.batch] = torch.where(text[:, answer], rows.steps[:, answer], -1)
         self.ends[rows.batch] = end
         self.nfe[rows.batch] = rows.passes

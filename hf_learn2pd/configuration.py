@@ -110,9 +110,23 @@ class DiffusionGenerationConfig(GenerationConfig):
                 raise ValueError(f"`do_sample` must be False with `verify` (got {self.do_sample!r})")
             if self.edit_threshold is not None:
                 raise ValueError(f"`edit_threshold` must be None with `verify` (got {self.edit_threshold})")
-        for name, asked in (("verify", bool(self.verify)), ("edit_threshold", self.edit_threshold is not None)):
+        if self.infill:
+            self._check_beside("infill", "block_schedule", "suffix_length", "schedule_eps", "stop_strings", "max_time")
+        for name, asked in (
+            ("verify", bool(self.verify)),
+            ("infill", bool(self.infill)),
+            ("edit_threshold", self.edit_threshold is not None),
+        ):
             if asked and self.end_of_text not in (None, "accepted"):
                 raise ValueError(f"`end_of_text` must be accepted or None with `{name}` (got {self.end_of_text!r})")
+
+    def _check_beside(self, name: str, *others: str) -> None:
+        """Raises for the first of the options `others` that is set, which `name` would have to ignore."""
+        for other in others:
+            value = getattr(self, other)
+            if value is not None and value is not False:
+                unset = "False" if value is True else "None"
+                raise ValueError(f"`{other}` must be {unset} with `{name}` (got {value!r})")
 
     @classmethod
     def merged(
@@ -133,7 +147,7 @@ class DiffusionGenerationConfig(GenerationConfig):
 
         Returns:
             [`DiffusionGenerationConfig`]: What is set in any of them, or else the default; None is "not set", but for
-            `end_of_text`.
+            `end_of_text`, and for `max_new_tokens` with `infill`.
 
         Raises:
             ValueError: If an option is unknown or out of range.
@@ -141,13 +155,14 @@ class DiffusionGenerationConfig(GenerationConfig):
         asked = {} if given is None else _set_options(given)
         asked |= {name: value for name, value in keywords.items() if value is not None or name == "end_of_text"}
         values = _set_options(own)
-        # A length that a call asks for replaces the model's, whichever way either is counted.
-        if asked.keys() & {"max_length", "max_new_tokens"}:
+        infill = (values | asked).get("infill")
+        # A length that a call asks for replaces the model's, whichever way either is counted. Infilling takes no other.
+        if infill or asked.keys() & {"max_length", "max_new_tokens"}:
             values = {name: value for name, value in values.items() if name not in ("max_length", "max_new_tokens")}
         values = (trained or {}) | values | asked
         # Those of this class, whatever class the model's config has.
         for name, option in OPTIONS.items():
-            length = name == "max_new_tokens" and "max_length" in values
+            length = name == "max_new_tokens" and ("max_length" in values or infill)
             if option.default is not None and name != "end_of_text" and not length:
                 values.setdefault(name, option.default)
         return cls(**values)

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import torch
 
+from .infilling import MaskedSpans
 from .rows import Rows
 
 __all__ = ["Facts"]
@@ -20,21 +21,29 @@ class Facts:
         block_length (`int`): Positions of the widest block.
         suffix_length (`int`, *optional*): Masked columns right of the block that are in sight; all if None.
         sliding (`int`, *optional*): Masks of a block that begins at its row's first one; None where blocks stay.
+        spans ([`MaskedSpans`], *optional*): Where prompts are masked; None where they are not.
     """
 
     def __init__(
-        self, rows: Rows, mask_token_id: int, block_length: int, suffix_length: int | None, sliding: int | None
+        self,
+        rows: Rows,
+        mask_token_id: int,
+        block_length: int,
+        suffix_length: int | None,
+        sliding: int | None,
+        spans: MaskedSpans | None,
     ):
         self.rows = rows
         self.mask_token_id = mask_token_id
         self.block_length = block_length
         self.suffix_length = suffix_length
         self.sliding = sliding
+        self.spans = spans
         self._window = torch.arange(block_length, device=rows.end.device)
 
     def changed(self, *names: str) -> None:
         """Forgets what has been computed from tokens and blocks that are no more."""
-        for name in names or ("columns", "in_block", "block", "masked", "block_done", "reach"):
+        for name in names or ("columns", "in_block", "block", "masked", "block_done", "reach", "following"):
             self.__dict__.pop(name, None)
 
     @property
@@ -74,7 +83,19 @@ class Facts:
         """`torch.FloatTensor` of shape `(predicted,)`: share of masked positions in block and suffix, as in sight."""
         state, reach = self.rows, self.reach
         suffix = reach - state.block_end + (state.sight > reach)
-        return (masked.sum(dim=-1) + suffix[rows]) / (suffix + state.block_end - state.block_start)[rows]
+        left = suffix if self.spans is None else self.spans.count(state.batch, state.block_end)
+        return (masked.sum(dim=-1) + left[rows]) / (suffix + state.block_end - state.block_start)[rows]
+
+    @property
+    def given(self) -> torch.Tensor:
+        """`torch.BoolTensor` of shape `(rows, columns)`: tokens that have not been predicted."""
+        return (self.rows.tokens != self.mask_token_id) & (self.rows.steps < 0)
+
+    @cached_property
+    def following(self) -> torch.Tensor:
+        """`torch.LongTensor` of shape `(rows,)`: the column at which the next block begins; the end if there is none"""
+        end = self.rows.block_end
+        return end if self.spans is None else self.spans.following[self.rows.batch, end]
 
     @cached_property
     def block_done(self) -> torch.Tensor:

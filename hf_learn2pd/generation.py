@@ -24,6 +24,7 @@ from .configuration import DiffusionGenerationConfig
 from .edits import Edits
 from .filter import UnmaskingFilter
 from .history import History
+from .infilling import MaskedSpans
 from .inputs import Finite, check_attention_mask, check_length, check_prompts, check_unmasked, split_keywords
 from .loop import Watcher, denoise
 from .outputs import DiffusionGenerationOutput
@@ -129,7 +130,7 @@ class DiffusionGenerationMixin(GenerationMixin):
         **kwargs: Any,
     ) -> DiffusionGenerationOutput | torch.Tensor:
         r"""
-        Writes an answer behind each prompt by denoising a canvas of mask tokens.
+        Writes an answer behind each prompt by denoising a canvas of mask tokens, or with `infill` those inside of it.
 
         Args:
             inputs (`torch.LongTensor` of shape `(batch_size, prompt_length)`):
@@ -218,6 +219,10 @@ class DiffusionGenerationMixin(GenerationMixin):
             check_prompts(prompt, inputs_by_name.get("attention_mask"), self.config.vocab_size)
             if config.max_length is not None and config.max_new_tokens is None:
                 config.max_new_tokens, config.max_length = config.max_length - prompt.shape[-1], None
+        # transformers knows no text without room for a token.
+        only_fills = bool(config.infill) and not config.max_new_tokens
+        if only_fills:
+            config.max_new_tokens = 1
         tokenizer = inputs_by_name.pop("tokenizer", None)
         if config.stop_strings is not None and tokenizer is not None:
             # transformers does not hand the tokenizer on to a custom loop, so the criterion is made here.
@@ -235,6 +240,7 @@ class DiffusionGenerationMixin(GenerationMixin):
             **model_kwargs: Any,
         ) -> DiffusionGenerationOutput | torch.Tensor:
             generation_config.end_of_text = end_of_text
+            generation_config.max_length -= only_fills
             generation_config.validate(user_set_attributes=set())
             blocks = resolve_schedule(
                 schedule, generation_config.block_length, tokenizer, model.config.vocab_size, model.adablock
@@ -309,18 +315,25 @@ def _denoise(
         attention_mask = attention_mask.to(device)
         check_attention_mask(attention_mask, input_ids)
     check_length(input_ids, attention_mask, max_new_tokens, model.config)
+    if streamers is not None and config.infill:
+        raise ValueError(f"`streamer` must be None with `infill` (got {type(streamers.each[0]).__name__})")
     edits = Edits.of(config, model)
     policy = resolve_policy(block_cache or config.block_cache, config, model, schedule)
     special_tokens = SpecialTokens.of(config, model.config, device, known)
-    check_unmasked(input_ids, attention_mask, special_tokens.mask)
     schedule.check(strategy, config.steps, bool(config.verify))
     check_states(strategy.state_size, model.config)
-    strategy = strategy.prepare(batch_size, schedule.widest(max_new_tokens), device)
+    widest, spans = schedule.widest(max_new_tokens), None
+    if config.infill:
+        widest = schedule.block_length
+        spans = MaskedSpans.of(input_ids, attention_mask, max_new_tokens, widest, special_tokens.mask, model)
+    else:
+        check_unmasked(input_ids, attention_mask, special_tokens.mask)
+    strategy = strategy.prepare(batch_size, widest, device)
     canvas = Canvas(
         input_ids,
         attention_mask,
         max_new_tokens,
-        schedule.widest(max_new_tokens),
+        widest,
         config.steps,
         special_tokens,
         generator,
@@ -329,6 +342,7 @@ def _denoise(
         config.schedule_eps,
         schedule.block_length if schedule.slides else None,
         None if edits is None else config.max_post_steps,
+        spans,
     )
     processors = Processors(
         logits_processor,

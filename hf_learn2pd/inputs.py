@@ -154,7 +154,7 @@ def check_length(
 
 def check_unmasked(input_ids: torch.Tensor, attention_mask: torch.Tensor | None, mask_token_id: int) -> None:
     """
-    Checks that nothing in the prompts is left to be denoised, since only the answer is.
+    Checks that nothing in the prompts is left to be denoised, since without `infill` only the answer is.
 
     Args:
         input_ids (`torch.LongTensor` of shape `(batch_size, prompt_length)`): The prompts.
@@ -169,7 +169,7 @@ def check_unmasked(input_ids: torch.Tensor, attention_mask: torch.Tensor | None,
         masked = masked & attention_mask.bool()
     if bool(masked.any()):
         raise ValueError(
-            f"`input_ids` must not hold the mask token {mask_token_id}: prompts are not denoised "
+            f"`input_ids` must not hold the mask token {mask_token_id} without `infill`: prompts are not denoised "
             f"(got {int(masked.sum())} of them)"
         )
 

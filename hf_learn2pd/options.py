@@ -113,7 +113,17 @@ OPTIONS = {
             "`int`",
             256,
             _positive,
-            "Positions of the answer region. Need not be a multiple of `block_length`.",
+            "Positions of the answer region. Need not be a multiple of `block_length`. With `infill` there is none "
+            "unless the call asks for it.",
+        ),
+        Option(
+            "infill",
+            "`bool`",
+            False,
+            _boolean,
+            "Whether the mask tokens inside of prompts are denoised, each where it stands, in blocks that begin at a "
+            "row's first mask. What is given stays as it is: an end-of-text ends a text behind the prompt only, where "
+            "the call asks for `max_new_tokens`. `steps` are spread over the masks of each row.",
         ),
         Option(
             "block_length",

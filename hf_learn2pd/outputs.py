@@ -27,13 +27,13 @@ class DiffusionGenerationOutput(ModelOutput):
         nfe (`torch.LongTensor` of shape `(batch_size,)`):
             Number of forward passes of each row; a row that has finished stops counting.
         tokens_per_forward (`torch.FloatTensor` of shape `(batch_size,)`):
-            Answer tokens, up to and including the first end-of-text, divided by `nfe`.
+            Answer tokens, up to and including the first end-of-text, and those filled in, divided by `nfe`.
         forward_passes (`list[tuple[str, int, int, int]]`):
             For each call of the model: kind, rows, query length, cached length.
         unmasking_steps (`torch.LongTensor` of shape `(batch_size, answer_length)`, *optional*):
             The forward pass of its row, from 0, in which each token was unmasked, or with `edit_threshold` replaced
-            for the last time; -1 behind the end of a row.
-            Returned with `output_unmasking_steps=True`.
+            for the last time; -1 behind the end of a row. With `infill` of the whole sequences, -1 where they were
+            given. Returned with `output_unmasking_steps=True`.
         history ([`History`], *optional*):
             What every denoising step computed and predicted. Returned with `output_history=True`.
         acceptance_length (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
@@ -79,12 +79,14 @@ class DiffusionGenerationOutput(ModelOutput):
         behind = is_end.cumsum(dim=-1) > is_end
         position = torch.arange(answer.shape[1], device=answer.device)
         in_text = position < (canvas.ends - canvas.prompt_length)[:, None]
+        steps = canvas.unmasking_steps[:, : length - canvas.origin]
+        filled = (steps[:, : canvas.prompt_length - canvas.origin] >= 0).sum(dim=-1)
         return cls(
             sequences=sequences,
             nfe=canvas.nfe,
-            tokens_per_forward=(in_text & ~behind).sum(dim=-1) / canvas.nfe,
+            tokens_per_forward=((in_text & ~behind).sum(dim=-1) + filled) / canvas.nfe,
             forward_passes=forward_passes,
-            unmasking_steps=canvas.unmasking_steps[:, : answer.shape[1]] if unmasking_steps else None,
+            unmasking_steps=steps if unmasking_steps else None,
             acceptance_length=None if verified is None else 1 + verified / canvas.nfe,
             history=history,
         )

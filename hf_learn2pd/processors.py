@@ -140,8 +140,8 @@ class Processors:
         """
         column = torch.arange(tokens.shape[1], device=tokens.device)
         unpadded = column >= self.padding[rows, None]
-        # Prompts are not predicted, nor what lies behind a canvas.
-        columns = columns.clamp(min=self.prompt_length, max=tokens.shape[1])
+        # What lies behind a canvas is not predicted.
+        columns = columns.clamp(max=tokens.shape[1])
         block = _Block(tokens, columns, rows, unpadded, unpadded & (tokens != self.special_tokens.mask))
         for step in self.steps:
             scores = step(scores, block)

@@ -105,17 +105,17 @@ class Reader:
         logits, total = self.fields.measured(logits)
         confidence = (logits.gather(-1, tokens[..., None]).squeeze(-1) - total).exp()
         confidence = confidence.masked_fill(~in_block | nothing, 0.0)
-        positions = canvas.columns[rows] - canvas.prompt_length
+        columns = canvas.columns[rows]
         return BlockPrediction(
             tokens=tokens,
             confidence=confidence,
             masked=masked,
             scheduled=canvas.scheduled()[rows, 0],
-            positions=positions,
+            positions=columns - canvas.origin,
             rows=state.batch[rows],
             canvas_rows=rows,
             masked_share=canvas.masked_share(masked, rows),
-            noise=canvas.noise[positions],
+            noise=canvas.noise[(columns - canvas.prompt_length) % len(canvas.noise)],
             in_block=in_block,
             vocab_size=self.config.vocab_size,
             **self.fields(canvas, step, hidden, logits, total, tokens, confidence, masked),
@@ -124,11 +124,11 @@ class Reader:
     def _run(self, canvas: Canvas, step: ForwardPass) -> torch.Tensor:
         """Calls the decoder, with guidance on twice the rows; `(forwarded, width, hidden_size)`."""
         ids, columns, visible = step.ids, step.columns, step.visible
+        forwarded, targets, count = step.forwarded, step.targets, len(canvas)
         padding = canvas.rows.padding
         positions = columns if padding is None else (columns - padding[step.forwarded, None]).clamp(min=0)
-        forwarded, targets, count = step.forwarded, step.targets, len(canvas)
         if self.cfg_scale > 0.0:
-            unconditional = ids.masked_fill(columns < canvas.prompt_length, self.special_tokens.mask)
+            unconditional = ids.masked_fill(canvas.given[forwarded[:, None], columns], self.special_tokens.mask)
             ids, positions = torch.cat((ids, unconditional)), positions.repeat(2, 1)
             visible = None if visible is None else torch.cat((visible, visible))
             targets = None if targets is None else targets.repeat(2, 1)

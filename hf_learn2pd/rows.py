@@ -46,7 +46,13 @@ class Rows:
 
     @classmethod
     def begin(
-        cls, prompt_ids: torch.Tensor, attention_mask: torch.Tensor | None, limit: int, spare: int, mask_token_id: int
+        cls,
+        prompt_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        limit: int,
+        spare: int,
+        mask_token_id: int,
+        start: int,
     ) -> Self:
         """
         Makes the rows of prompts, each behind an empty block.
@@ -57,6 +63,7 @@ class Rows:
             limit (`int`): Columns of the canvas.
             spare (`int`): Masked columns behind it.
             mask_token_id (`int`): Id of the mask token.
+            start (`int`): Where the empty blocks stand.
         """
         count, prompt_length = prompt_ids.shape
         tokens = prompt_ids.new_full((count, limit + spare), mask_token_id)
@@ -73,8 +80,8 @@ class Rows:
             padding=None if attention_mask is None else (attention_mask == 0).sum(dim=-1),
             end=each(limit),
             sight=each(limit),
-            block_start=each(prompt_length),
-            block_end=each(prompt_length),
+            block_start=each(start),
+            block_end=each(start),
             step_in_block=each(0),
             # One token per step, which is what a sliding block keeps.
             steps_of_block=each(1),

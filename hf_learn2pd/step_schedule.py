@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """How many tokens a schedule of steps unmasks in each."""
 
+from typing import Any
+
 import torch
 
 from .rows import Rows
@@ -44,12 +46,23 @@ class StepSchedule:
 
     def __init__(self, max_new_tokens: int, steps: int | None, eps: float | None, device: torch.device):
         self.max_new_tokens = max_new_tokens
-        self.steps = max_new_tokens if steps is None else steps
-        self.moves = None if eps is None else dream_schedule(max_new_tokens, self.steps, eps).to(device)
+        self.steps = steps
+        self.moves = None if eps is None else dream_schedule(max_new_tokens, steps or max_new_tokens, eps).to(device)
 
-    def steps_between(self, start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
-        """`torch.LongTensor` of shape `(rows,)`: steps, at least 1, of a block between two positions of the answer."""
-        before, after = (position * self.steps // self.max_new_tokens for position in (start, end))
+    def steps_between(self, start: torch.Tensor, end: torch.Tensor, total: Any = None) -> torch.Tensor:
+        """
+        Counts the steps, at least 1, of a block.
+
+        Args:
+            start, end (`torch.LongTensor` of shape `(rows,)`): How many tokens are unmasked before it, and with it.
+            total (`torch.LongTensor` of shape `(rows,)`, *optional*): Of how many; those of the answer region if None.
+
+        Returns:
+            `torch.LongTensor` of shape `(rows,)`.
+        """
+        tokens = self.max_new_tokens if total is None else total
+        steps = tokens if self.steps is None else self.steps
+        before, after = (position * steps // tokens for position in (start, end))
         return (after - before).clamp(min=1)
 
     def tokens(self, rows: Rows, steps: int) -> torch.Tensor:

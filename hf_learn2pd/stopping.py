@@ -135,9 +135,10 @@ class Stop:
         rows = canvas.rows
         # What stands before the block is complete and holds no end-of-text, so the block alone is searched.
         text_end = self.end_of_text.text_end(canvas.block)
-        ended = text_end <= canvas.block_length
+        # Inside of a prompt it is a token like others, which what is given comes after.
+        ended = (text_end <= canvas.block_length) & (rows.block_start >= canvas.prompt_length)
         if canvas.post_steps is not None:
             # Until then the end of the text may be replaced.
             ended &= canvas.block_done
-        finished = ended | (canvas.block_done & (rows.block_end >= rows.end))
+        finished = ended | (canvas.block_done & (canvas.following >= rows.end))
         return finished, torch.where(ended, rows.block_start + text_end, rows.end)

@@ -84,7 +84,7 @@ class BlockCriteria:
         special_tokens ([`SpecialTokens`]): What ends a text, and what fills up finished rows.
 
     Raises:
-        ValueError: If a criterion needs scores, which there are none of.
+        ValueError: If a criterion needs scores, which there are none of, or would end texts that are filled in.
     """
 
     def __init__(self, criteria: Iterable[Any], canvas: Canvas, special_tokens: SpecialTokens):
@@ -105,6 +105,11 @@ class BlockCriteria:
                 self.by_row += [] if settled else [criterion]
             else:
                 self.by_batch.append(criterion)
+        if len(self) and canvas.spans is not None:
+            kind = type((self.by_row + self.by_batch + self.timed)[0])
+            raise ValueError(
+                f"`stopping_criteria` must be None with `infill`, which keeps what is given (got {kind.__name__})"
+            )
         self.pad = special_tokens.pad
         # By row of the batch, where a criterion has ended it; and the column up to which all have been asked.
         self.limit = canvas.limit
@@ -162,7 +167,7 @@ class BlockCriteria:
         """
         behind = torch.arange(canvas.limit, device=self.ends.device) >= self.ends[:, None]
         canvas.sequences.masked_fill_(behind, self.pad)
-        canvas.unmasking_steps.masked_fill_(behind[:, canvas.prompt_length :], -1)
+        canvas.unmasking_steps.masked_fill_(behind[:, canvas.origin :], -1)
         canvas.ends = torch.minimum(canvas.ends, self.ends)
 
     def _stop_of(self, input_ids: torch.Tensor, start: int, end: int) -> int | None:

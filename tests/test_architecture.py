@@ -15,6 +15,7 @@ FLOORS = [
     ["configuration"],
     ["special_tokens", "inputs"],
     ["rows", "cache", "prediction", "choice", "forbidden", "processors"],
+    ["infilling"],
     ["facts", "step_schedule"],
     ["canvas"],
     ["passes", "stopping", "edits", "watchers", "streaming", "history"],

@@ -27,11 +27,11 @@ class DualCache(Windows):
     slides = False
 
     def fresh(self, canvas: Canvas) -> torch.Tensor:
-        # No block takes more steps than the answer has tokens.
-        return canvas.rows.step_in_block % (self.refresh_every or canvas.max_new_tokens) == 0
+        # No block takes more steps than there are columns.
+        return canvas.rows.step_in_block % (self.refresh_every or canvas.limit) == 0
 
     def steps_left(self, canvas: Canvas) -> torch.Tensor:
-        every = self.refresh_every or canvas.max_new_tokens
+        every = self.refresh_every or canvas.limit
         return every - canvas.rows.step_in_block % every
 
     def window(self, canvas: Canvas) -> Spans:

@@ -39,6 +39,8 @@ def resolve_policy(block_cache: str | PassPolicy | None, config: Any, model: Any
         ValueError: If the model cannot make such passes, or they cannot serve such blocks.
     """
     if model.block_causal:
+        if config.infill:
+            raise ValueError("`infill` must be False for a block-causal model, which sees nothing right of a block")
         for name, value in (("block_cache", block_cache), ("suffix_length", config.suffix_length)):
             if value is not None and not isinstance(value, BlockCausal):
                 raise ValueError(f"`{name}` must be None for a block-causal model, which always reuses (got {value!r})")

@@ -29,7 +29,7 @@ class BlockPrediction:
         scheduled (`torch.LongTensor` of shape `(rows,)`):
             How many tokens the `steps` option asks for in this denoising step; 1 without it.
         positions (`torch.LongTensor` of shape `(rows, block_length)`):
-            Position of each column in its answer, from 0.
+            Position of each column in its answer, from 0; with `infill` in the whole sequence, as it is padded.
         rows (`torch.LongTensor` of shape `(rows,)`):
             Index of each row in the batch given to `generate`; finished rows have left.
         noise (`torch.FloatTensor` of shape `(rows, block_length)`):

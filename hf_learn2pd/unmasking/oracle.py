@@ -19,8 +19,8 @@ class Oracle(UnmaskingStrategy):
 
     Args:
         reference_ids (`torch.LongTensor` of shape `(batch_size, answer_length)`):
-            The output to reproduce, without the prompt; usually the model's own with one token per step. Positions
-            behind its end are unmasked one at a time.
+            The output to reproduce, without the prompt, but with `infill` whole sequences as they are returned; usually
+            the model's own with one token per step. Positions behind its end are unmasked one at a time.
 
     Raises:
         ValueError: If `reference_ids` is not a matrix of ids, or has not one row per prompt.
