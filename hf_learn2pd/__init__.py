@@ -7,6 +7,7 @@ from .configuration import DiffusionGenerationConfig
 from .enabling import disable_decoding, enable_decoding
 from .filter import UnmaskingFilter
 from .generation import DiffusionGenerationMixin
+from .infilling import infill_inputs
 from .models import (
     DreamConfig,
     DreamForMaskedDiffusion,
@@ -120,4 +121,5 @@ __all__ = [
     "__version__",
     "disable_decoding",
     "enable_decoding",
+    "infill_inputs",
 ]

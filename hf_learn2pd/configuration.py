@@ -112,6 +112,8 @@ class DiffusionGenerationConfig(GenerationConfig):
                 raise ValueError(f"`edit_threshold` must be None with `verify` (got {self.edit_threshold})")
         if self.infill:
             self._check_beside("infill", "block_schedule", "suffix_length", "schedule_eps", "stop_strings", "max_time")
+        if self.expand:
+            self._check_beside("expand", "infill", "steps", "schedule_eps", "logits_eos_inf")
         for name, asked in (
             ("verify", bool(self.verify)),
             ("infill", bool(self.infill)),

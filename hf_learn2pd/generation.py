@@ -22,6 +22,7 @@ from .canvas import Canvas
 from .compiling import Compiled
 from .configuration import DiffusionGenerationConfig
 from .edits import Edits
+from .expanding import expand
 from .filter import UnmaskingFilter
 from .history import History
 from .infilling import MaskedSpans
@@ -361,7 +362,6 @@ def _denoise(
     copies = 2 if config.cfg_scale else 1
     compiled = Compiled.of(model, copies * batch_size, compile_config)
     compiled_cache = None if compiled is None else compiled.cache
-    policy = policy.begin(canvas, Setting(model.config, model.logits_shift, copies, compiled_cache))
     history = History(canvas) if config.return_dict_in_generate and config.output_history else None
     reader = Reader(
         model,
@@ -377,6 +377,9 @@ def _denoise(
         compiled=compiled,
         history=history,
     )
+    if config.expand:
+        expand(canvas, reader, special_tokens.eos, model.logits_shift)
+    policy = policy.begin(canvas, Setting(model.config, model.logits_shift, copies, compiled_cache))
     stop = Stop(EndOfTextCriteria(config.end_of_text, special_tokens), strategy, keeps_suffix)
     finite, criteria = Finite(device), BlockCriteria(stopping_criteria, canvas, special_tokens)
     watchers: list[Watcher] = [finite, criteria]

@@ -6,7 +6,43 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-__all__ = ["MaskedSpans"]
+from .checks import check_integer
+
+__all__ = ["MaskedSpans", "infill_inputs"]
+
+
+def infill_inputs(
+    tokenizer: Any, prefix: str, suffix: str, length: int, mask_token_id: int | None = None
+) -> dict[str, torch.Tensor]:
+    """
+    Makes the inputs of `generate(**inputs, infill=True)` for a text whose middle is missing.
+
+    Prefix and suffix are tokenized for themselves, between the special tokens that the tokenizer puts around a text.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): The model's tokenizer.
+        prefix, suffix (`str`): The text before and behind the gap; one of them may be empty.
+        length (`int`): Tokens of the gap.
+        mask_token_id (`int`, *optional*): Id of the mask token. Defaults to the tokenizer's.
+
+    Returns:
+        `dict[str, torch.Tensor]`: `input_ids` and `attention_mask`, each of shape `(1, prompt_length)`.
+
+    Raises:
+        ValueError: If there is no text, no gap or no mask token.
+    """
+    mask = tokenizer.mask_token_id if mask_token_id is None else mask_token_id
+    check_integer("length", length, 1)
+    if mask is None:
+        raise ValueError("`mask_token_id` must be given for a tokenizer without a mask token (got None)")
+    before, behind = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prefix, suffix))
+    if not before and not behind:
+        raise ValueError("`prefix` or `suffix` must hold a token (got none)")
+    whole, bare = tokenizer(prefix if before else suffix)["input_ids"], before or behind
+    first = next(place for place in range(len(whole)) if whole[place : place + len(bare)] == bare)
+    ids = [*whole[:first], *before, *[mask] * length, *behind, *whole[first + len(bare) :]]
+    input_ids = torch.tensor([ids])
+    return {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
 
 
 class MaskedSpans:

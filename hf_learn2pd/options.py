@@ -117,6 +117,15 @@ OPTIONS = {
             "unless the call asks for it.",
         ),
         Option(
+            "expand",
+            "`bool`",
+            False,
+            _boolean,
+            "Whether an answer has as many positions as it needs: before it is denoised it begins with 64 and grows by "
+            "8 until the model is sure that it ends in the last 32, up to `max_new_tokens`. Each look is a forward "
+            "pass. After DAEDAL, https://huggingface.co/papers/2508.00819.",
+        ),
+        Option(
             "infill",
             "`bool`",
             False,

@@ -71,7 +71,7 @@ class Reader:
         self.do_sample = do_sample
         self.generator = generator
         self.cfg_scale = cfg_scale
-        self.fields = Fields(needs, scan, memory, special_tokens, model.logits_shift, self._logits)
+        self.fields = Fields(needs, scan, memory, special_tokens, model.logits_shift, self.logits)
         self.rescore = rescore
         self.compiled = compiled
         self.history = history
@@ -90,12 +90,12 @@ class Reader:
         """
         if self.history is not None:
             self.history.passes(canvas, step)
-        hidden = self._run(canvas, step)
+        hidden = self.run(canvas, step)
         rows, state = step.rows, canvas.rows
         block = canvas.block[rows] if step.blocks is None else step.blocks
         in_block, begins = canvas.in_block[rows], state.step_in_block[rows] == 0
         masked = (block == self.special_tokens.mask) & in_block
-        logits = self._logits(hidden, step.places, step.at)
+        logits = self.logits(hidden, step.places, step.at)
         if self.rescore is not None:
             before = self.memory.recall("memory", logits, rows, 0.0).masked_fill(begins[:, None, None], 0.0)
             # A copy: what a strategy writes into must not be the canvas.
@@ -121,7 +121,7 @@ class Reader:
             **self.fields(canvas, step, hidden, logits, total, tokens, confidence, masked),
         )
 
-    def _run(self, canvas: Canvas, step: ForwardPass) -> torch.Tensor:
+    def run(self, canvas: Canvas, step: ForwardPass) -> torch.Tensor:
         """Calls the decoder, with guidance on twice the rows; `(forwarded, width, hidden_size)`."""
         ids, columns, visible = step.ids, step.columns, step.visible
         forwarded, targets, count = step.forwarded, step.targets, len(canvas)
@@ -149,7 +149,7 @@ class Reader:
             return self.decoder(**inputs).last_hidden_state
         return self.compiled(step.cache, inputs).last_hidden_state[at, : size[1]]
 
-    def _logits(self, hidden: torch.Tensor, places: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    def logits(self, hidden: torch.Tensor, places: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         """Returns logits of positions `at` of rows `places`, `(predicted, width, vocab_size)`, in float32."""
         if self.cfg_scale == 0.0:
             logits = self.head(hidden[places[:, None], at]).float()

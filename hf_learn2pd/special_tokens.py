@@ -65,13 +65,16 @@ class SpecialTokens:
         eos = [] if eos is None else eos
         eos = list(eos) if isinstance(eos, list | tuple) else [eos]
         # Without an end of text nothing looks for one, and some models know none but have one in their config.
-        used = eos if config.end_of_text or config.logits_eos_inf or config.confidence_eos_eot_inf else []
+        used = (
+            eos if config.end_of_text or config.expand or config.logits_eos_inf or config.confidence_eos_eot_inf else []
+        )
         for name, ids in (("mask_token_id", [mask]), ("eos_token_id", used)):
             if not all(0 <= each < model_config.vocab_size for each in ids):
                 size, got = model_config.vocab_size, ids if len(ids) > 1 else ids[0]
                 raise ValueError(f"`{name}` must be below the vocabulary's size, {size} (got {got})")
-        if config.end_of_text is not None and not eos:
-            raise ValueError(f"`eos_token_id` must be set for `end_of_text={config.end_of_text!r}` (got None)")
+        if (config.end_of_text is not None or config.expand) and not eos:
+            wants = "expand" if config.end_of_text is None else f"end_of_text={config.end_of_text!r}"
+            raise ValueError(f"`eos_token_id` must be set for `{wants}` (got None)")
         pad = config.pad_token_id
         if pad is None:
             pad = eos[0] if eos else mask

@@ -25,7 +25,7 @@ FLOORS = [
     ["fields"],
     ["compiling"],
     ["reader"],
-    ["loop"],
+    ["loop", "expanding"],
     ["generation"],
     ["filter", "models", "enabling", "training", "serving"],
     ["commands"],

@@ -6,11 +6,15 @@ import torch
 from conftest import EOT, MASK, STRATEGIES, ScriptedModel, golden_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import BertConfig, BertForMaskedLM
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, pipeline
 from transformers.generation.streamers import BaseStreamer
 from transformers.modeling_outputs import MaskedLMOutput
 
-from hf_learn2pd import Oracle, SdarConfig, SdarForMaskedDiffusion, Threshold, enable_decoding
+from hf_learn2pd import Oracle, SdarConfig, SdarForMaskedDiffusion, Threshold, enable_decoding, infill_inputs
 
 TINY_MASK, TINY_EOT = 511, 510
 
@@ -179,7 +183,7 @@ def test_rows_of_a_padded_batch_are_what_a_plain_loop_makes_of_each(name, mask_i
 
 
 def test_guidance_masks_what_is_given():
-    model, ids = golden_model("tiny_llada"), [[44, TINY_MASK, 433, 260, TINY_MASK, 379]]
+    model, ids = golden_model("tiny_llada"), [[44, *[TINY_MASK] * 4, 433, 260, *[TINY_MASK] * 6, 379]]
 
     class Guided:
         """Logits of guidance, of rows whose masks are those of `ids`."""
@@ -190,10 +194,10 @@ def test_guidance_masks_what_is_given():
             bare = torch.where(torch.tensor(ids) == TINY_MASK, texts, TINY_MASK)
             with torch.no_grad():
                 plain, without = model(texts).logits, model(bare).logits
-            return MaskedLMOutput(logits=without + 1.5 * (plain - without))
+            return MaskedLMOutput(logits=without + 2.5 * (plain - without))
 
     text, _ = naive_fill(Guided(), ids[0], TINY_MASK, 32, 2.0)
-    assert model.generate(torch.tensor(ids), infill=True, cfg_scale=0.5).tolist() == [text]
+    assert model.generate(torch.tensor(ids), infill=True, cfg_scale=1.5).tolist() == [text]
     assert text != naive_fill(model, ids[0], TINY_MASK, 32, 2.0)[0]
 
 
@@ -304,3 +308,36 @@ def test_prompts_that_cannot_be_filled_are_refused():
         dream.generate(first, infill=True)
     with pytest.raises(ValueError, match="`infill` must be False for a block-causal model"):
         sdar.generate(torch.tensor([[1, 5, 2]]), infill=True)
+
+
+def words(**special):
+    """A tokenizer that writes <s> and </s> around a text."""
+    vocab = {word: number for number, word in enumerate(["a", "b", "c", "d", "e", "[M]", "<s>", "</s>"])}
+    tokenizer = Tokenizer(WordLevel(vocab, unk_token="a"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 6), ("</s>", 7)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+
+
+def test_a_gap_stands_between_prefix_and_suffix():
+    tokenizer = words(mask_token="[M]")
+    assert infill_inputs(tokenizer, "a b", "c", 2)["input_ids"].tolist() == [[6, 0, 1, 5, 5, 2, 7]]
+    assert infill_inputs(tokenizer, "", "c", 1)["input_ids"].tolist() == [[6, 5, 2, 7]]
+    assert infill_inputs(words(), "c", "", 1, mask_token_id=3)["input_ids"].tolist() == [[6, 2, 3, 7]]
+    assert infill_inputs(tokenizer, "a", "b", 1)["attention_mask"].tolist() == [[1] * 5]
+    for arguments, message in (
+        (("a", "b", 0), "`length` must be an integer above 0"),
+        (("", " ", 1), "`prefix` or `suffix` must hold a token"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            infill_inputs(tokenizer, *arguments)
+    with pytest.raises(ValueError, match="`mask_token_id` must be given for a tokenizer without a mask token"):
+        infill_inputs(words(), "a", "b", 1)
+
+
+def test_the_fill_mask_pipeline_of_transformers_takes_a_llada():
+    model, tokenizer = golden_model("tiny_llada"), words(mask_token="[M]")
+    found = pipeline("fill-mask", model=model, tokenizer=tokenizer, top_k=3)("a [M] c")
+    with torch.no_grad():
+        best = model(tokenizer("a [M] c", return_tensors="pt")["input_ids"]).logits[0, 2].topk(3).indices
+    assert [each["token"] for each in found] == best.tolist()

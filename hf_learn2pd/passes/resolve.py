@@ -39,8 +39,11 @@ def resolve_policy(block_cache: str | PassPolicy | None, config: Any, model: Any
         ValueError: If the model cannot make such passes, or they cannot serve such blocks.
     """
     if model.block_causal:
-        if config.infill:
-            raise ValueError("`infill` must be False for a block-causal model, which sees nothing right of a block")
+        for name, asked in (("infill", config.infill), ("expand", config.expand)):
+            if asked:
+                raise ValueError(
+                    f"`{name}` must be False for a block-causal model, which sees nothing right of a block"
+                )
         for name, value in (("block_cache", block_cache), ("suffix_length", config.suffix_length)):
             if value is not None and not isinstance(value, BlockCausal):
                 raise ValueError(f"`{name}` must be None for a block-causal model, which always reuses (got {value!r})")
@@ -61,8 +64,9 @@ def resolve_policy(block_cache: str | PassPolicy | None, config: Any, model: Any
             f"masks behind (got {block_cache!r})"
         )
     attention = attention_implementation(model.config)
-    # Flash attention takes queries to be the last columns of its mask; behind a cut or beside a draft some are hidden.
-    hides = config.verify or config.end_of_text in ("cut", "predicted")
+    # Flash attention takes queries to be the last columns of its mask; behind a cut or a short answer, or beside a
+    # draft, some are hidden.
+    hides = config.verify or config.expand or config.end_of_text in ("cut", "predicted")
     if model.block_causal and "flash" in attention:
         raise ValueError(
             "`attn_implementation` must take a mask with a row for each position, as sdpa and eager do, for a "
@@ -71,7 +75,7 @@ def resolve_policy(block_cache: str | PassPolicy | None, config: Any, model: Any
     if policy.stores and not model.takes_block_cache:
         raise ValueError(f"`block_cache` must be None for a model that takes no cache (got {block_cache!r})")
     if policy.stores and hides and "flash" in attention:
-        unseen = "verify" if config.verify else f"end_of_text={config.end_of_text!r}"
+        unseen = "verify" if config.verify else "expand" if config.expand else f"end_of_text={config.end_of_text!r}"
         raise ValueError(f"`block_cache` must be None with {attention} and `{unseen}` (got {block_cache!r})")
     if policy.stores and config.verify and not model.takes_query_mask:
         raise ValueError(
