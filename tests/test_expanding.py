@@ -16,9 +16,11 @@ class LongAnswers(ScriptedModel):
 
     def __init__(self):
         super().__init__([5], [0.9])
+        self.last_columns = []
 
     def forward(self, input_ids=None, attention_mask=None, position_ids=None, use_cache=None):
         self.canvases.append(input_ids.tolist())
+        self.last_columns.append(position_ids[0, -1].item())
         logits = torch.zeros(*input_ids.shape, VOCAB)
         place = torch.arange(input_ids.shape[1]) - self.prompt_length
         text = place < 10 * input_ids[:, self.prompt_length - 1, None]
@@ -41,6 +43,13 @@ def test_an_answer_grows_until_its_end_is_in_sight():
     assert model.run([[1, 8]], end_of_text=None, **OPTIONS).sequences.shape == (1, 106)
     # Without a stop all of it is written, and no more.
     assert model.run([[1, 7]], end_of_text=None, **OPTIONS).sequences.shape == (1, 90)
+
+
+def test_the_last_column_in_sight_is_that_of_the_answer_that_was_found():
+    model = LongAnswers()
+    output = model.run([[1, 7]], suffix_length=8, **OPTIONS)
+    assert [query for _, _, query, _ in output.forward_passes] == [66, 74, 82, 90, 43, 75, 90]
+    assert model.last_columns == [65, 73, 81, 89, 89, 89, 89]
 
 
 @pytest.mark.parametrize(("length", "looks"), [(40, 0), (64, 0), (65, 1), (80, 2)])
