@@ -111,9 +111,10 @@ class DiffusionGenerationConfig(GenerationConfig):
             if self.edit_threshold is not None:
                 raise ValueError(f"`edit_threshold` must be None with `verify` (got {self.edit_threshold})")
         if self.infill:
-            self._check_beside("infill", "block_schedule", "suffix_length", "schedule_eps", "stop_strings", "max_time")
+            others = ("block_schedule", "suffix_length", "schedule_eps", "stop_strings", "max_time", "output_history")
+            self._check_beside("infill", *others)
         if self.expand:
-            self._check_beside("expand", "infill", "steps", "schedule_eps", "logits_eos_inf")
+            self._check_beside("expand", "infill", "steps", "schedule_eps", "logits_eos_inf", "output_history")
         for name, asked in (
             ("verify", bool(self.verify)),
             ("infill", bool(self.infill)),

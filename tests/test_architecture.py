@@ -26,6 +26,7 @@ FLOORS = [
     ["compiling"],
     ["reader"],
     ["loop", "expanding"],
+    ["denoising"],
     ["generation"],
     ["filter", "models", "enabling", "training", "serving"],
     ["commands"],

@@ -96,6 +96,7 @@ def test_a_cache_begins_with_the_answer_that_was_found(name, cache):
         ({"infill": True}, "`infill` must be False with `expand`"),
         ({"steps": 4}, "`steps` must be None with `expand` .got 4"),
         ({"logits_eos_inf": True}, "`logits_eos_inf` must be False with `expand`"),
+        ({"output_history": True}, "`output_history` must be False with `expand` .got True"),
     ],
 )
 def test_what_expanding_would_have_to_ignore_is_refused(options, message):

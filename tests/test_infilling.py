@@ -267,6 +267,7 @@ REFUSED = [
     ({"schedule_eps": 0.1, "steps": 2, "block_length": 256}, "`schedule_eps` must be None with `infill`"),
     ({"max_time": 3.0}, "`max_time` must be None with `infill`"),
     ({"stop_strings": ["a"]}, "`stop_strings` must be None with `infill`"),
+    ({"output_history": True}, "`output_history` must be False with `infill` .got True"),
     (
         {"stopping_criteria": [lambda ids, scores: False]},
         "`stopping_criteria` must be None with `infill`.*got function",

@@ -42,7 +42,8 @@ def resolve_policy(block_cache: str | PassPolicy | None, config: Any, model: Any
         for name, asked in (("infill", config.infill), ("expand", config.expand)):
             if asked:
                 raise ValueError(
-                    f"`{name}` must be False for a block-causal model, which sees nothing right of a block"
+                    f"`{name}` must be False for a block-causal model, which sees nothing right of a block "
+                    f"(got {asked!r})"
                 )
         for name, value in (("block_cache", block_cache), ("suffix_length", config.suffix_length)):
             if value is not None and not isinstance(value, BlockCausal):
