@@ -25,6 +25,7 @@ FLOORS = [
     ["compiling"],
     ["reader"],
     ["loop"],
+    ["signature"],
     ["generation"],
     ["filter", "models", "enabling", "training", "serving"],
     ["commands"],
