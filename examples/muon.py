@@ -13,7 +13,7 @@ __all__ = ["Muon"]
 def _orthogonalise(matrices: torch.Tensor, steps: int) -> torch.Tensor:
     """Newton-Schulz iteration towards the nearest orthogonal matrices; shape (count, rows, columns)."""
     turned = matrices.shape[-2] > matrices.shape[-1]
-    result = matrices.mT if turned else matrices
+    result: torch.Tensor = matrices.mT if turned else matrices
     result = result / (result.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = result @ result.mT

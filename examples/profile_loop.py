@@ -113,7 +113,7 @@ def random_llada(name: str) -> LladaForMaskedDiffusion:
     config: Any = {**sizes, "n_kv_heads": sizes["n_heads"], "max_sequence_length": 4096, "rope_theta": 5e5}
     with torch.device("cuda" if cuda else "cpu"):
         torch.set_default_dtype(torch.bfloat16 if cuda else torch.float32)
-        model = LladaForMaskedDiffusion(
+        model: LladaForMaskedDiffusion = LladaForMaskedDiffusion(
             LladaConfig(**config, mask_token_id=mask, eos_token_id=mask - 1, pad_token_id=mask - 1)
         ).eval()
         torch.set_default_dtype(torch.float32)

@@ -132,7 +132,7 @@ class Trainer:
             done = self.position.seconds / (60 * self.options.minutes)
         else:
             done = self.position.step / self.options.steps
-        return min(1.0, self.options.begin_at + (1 - self.options.begin_at) * done)
+        return float(min(1.0, self.options.begin_at + (1 - self.options.begin_at) * done))
 
     def load_weights(self, directory: str) -> None:
         """Takes over the weights of a checkpoint of the same sizes; embeddings go by word, new words stay random."""

@@ -116,7 +116,8 @@ class StaticBlockCache(BlockCache):
         for layer in self.layers:
             if layer.allocated <= columns:
                 layer.grow(round_columns(columns) + 1)
-        return layer.allocated - 1
+        allocated: int = layer.allocated
+        return allocated - 1
 
     def _place(self, *args: Any, **kwargs: Any) -> None:
         super()._place(*args, **kwargs)

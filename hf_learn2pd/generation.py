@@ -23,6 +23,7 @@ from .filter import UnmaskingFilter
 from .inputs import check_prompts, split_keywords
 from .outputs import DiffusionGenerationOutput
 from .passes import PassPolicy
+from .signature import typed
 from .streaming import RowStreamers
 from .unmasking import UnmaskingStrategy, resolve_strategy
 from .unmasking.resolve import strategy_name
@@ -92,7 +93,7 @@ class DiffusionGenerationMixin(GenerationMixin):
         parent: Any = super()
         parent.compile(*args, **kwargs)
         decoder, _ = self.denoising_modules()
-        if isinstance(decoder, nn.Module) and decoder is not self:
+        if decoder is not self and isinstance(decoder, nn.Module):
             decoder.compile(*args, **kwargs)
 
     def adjust_generation_fn(self, *args: Any, **kwargs: Any) -> None:
@@ -102,6 +103,7 @@ class DiffusionGenerationMixin(GenerationMixin):
         if not isinstance(self.generation_config, DiffusionGenerationConfig):
             self.generation_config = DiffusionGenerationConfig.from_other(self.generation_config.to_dict())
 
+    @typed
     def generate(  # type: ignore[override, unused-ignore]  # transformers 5.17 has types here, 5.24 has none
         self,
         inputs: torch.Tensor | None = None,
@@ -139,17 +141,20 @@ class DiffusionGenerationMixin(GenerationMixin):
             block_schedule (`str`, `dict[str, Any]` or [`FixedBlocks`], *optional*):
                 Where blocks end: `"adablock"`, `"sliding"`, a dict of it as `"name"` and options, or an instance.
             block_cache (`str` or [`PassPolicy`], *optional*):
-                Which keys and values are kept between passes: `"prefix"`, `"dual"`, `"local"`, `"sliding"`, or an
-                instance.
+                Which keys and values are kept: `"prefix"`, `"dual"`, `"local"`, `"sliding"`, or an instance.
             generator (`torch.Generator`, *optional*):
                 Source of randomness for sampling and random orders, on the model's device.
             streamer (`BaseStreamer` or `list[BaseStreamer]`, *optional*):
                 Receives the tokens of each block when it is done and, if it has `put_draft` as `TextDiffusionStreamer`
                 of transformers does, a draft of the block in every denoising step; a list of one for each row.
             kwargs:
-                Options of [`DiffusionGenerationConfig`], `attention_mask`, and a `tokenizer` for `stop_strings` and for
-                the delimiters of `block_schedule="adablock"`; with it, ids beyond it, which only pad the model's
-                embedding, are never predicted.
+                `attention_mask`, and a `tokenizer` for `stop_strings` and for the delimiters of
+                `block_schedule="adablock"`; with it, ids beyond it, which only pad the model's embedding, are never
+                predicted. Options of transformers' [`GenerationConfig`], and those that [`DiffusionGenerationConfig`]
+                explains: `filter_threshold`, `max_new_tokens`, `expand`, `infill`, `block_length`, `steps`, `schedule_eps`, `verify`,
+                `max_draft_length`, `edit_threshold`, `max_post_steps`, `suffix_length`, `refresh_every`, `end_of_text`,
+                `logits_eos_inf`, `confidence_eos_eot_inf`, `cfg_scale`, `compile_config`, `mask_token_id`,
+                `eos_token_id`, `pad_token_id`, `output_unmasking_steps`, `output_history`.
 
         Returns:
             [`DiffusionGenerationOutput`] with `return_dict_in_generate=True`, otherwise its `sequences`.
@@ -162,7 +167,7 @@ class DiffusionGenerationMixin(GenerationMixin):
             own: dict[str, Any] = {"decoding": decoding, "unmasking_filter": unmasking_filter, "generator": generator}
             own |= {"reference_ids": reference_ids, "block_schedule": block_schedule, "block_cache": block_cache}
             kwargs |= {name: value for name, value in own.items() if value is not None}
-            return parent.generate(
+            return parent.generate(  # type: ignore[no-any-return]
                 inputs, generation_config, logits_processor, stopping_criteria, streamer=streamer, **kwargs
             )
         if not isinstance(generation_config, GenerationConfig | None):
@@ -256,7 +261,7 @@ class DiffusionGenerationMixin(GenerationMixin):
                 compile_config,
             )
 
-        return parent.generate(
+        return parent.generate(  # type: ignore[no-any-return]
             inputs,
             config,
             logits_processor,

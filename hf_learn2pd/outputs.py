@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from .canvas import Canvas
 from .history import History
@@ -38,6 +38,8 @@ class DiffusionGenerationOutput(ModelOutput):
             What every denoising step computed and predicted. Returned with `output_history=True`.
         acceptance_length (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
             Mean number of steps of the stock loop that a forward pass has verified; with `verify=True`.
+        logits, scores, hidden_states (`None`):
+            Never set. Code that reads them of what other models' `generate` returns finds them here as well.
     """
 
     sequences: torch.Tensor
@@ -47,6 +49,9 @@ class DiffusionGenerationOutput(ModelOutput):
     unmasking_steps: torch.Tensor | None = None
     acceptance_length: torch.Tensor | None = None
     history: History | None = None
+    logits: None = None
+    scores: None = None
+    hidden_states: None = None
 
     @classmethod
     def of(

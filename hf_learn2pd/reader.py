@@ -146,13 +146,15 @@ class Reader:
             else:
                 step.cache.window(targets, step.stored, step.beside, some)
         if self.compiled is None:
-            return self.decoder(**inputs).last_hidden_state
-        return self.compiled(step.cache, inputs).last_hidden_state[at, : size[1]]
+            hidden: torch.Tensor = self.decoder(**inputs).last_hidden_state
+            return hidden
+        hidden = self.compiled(step.cache, inputs).last_hidden_state
+        return hidden[at, : size[1]]
 
     def logits(self, hidden: torch.Tensor, places: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         """Returns logits of positions `at` of rows `places`, `(predicted, width, vocab_size)`, in float32."""
         if self.cfg_scale == 0.0:
-            logits = self.head(hidden[places[:, None], at]).float()
+            logits: torch.Tensor = self.head(hidden[places[:, None], at]).float()
         else:
             both = [self.head(half[places[:, None], at]).float() for half in hidden.chunk(2)]
             logits = both[1] + (self.cfg_scale + 1) * (both[0] - both[1])

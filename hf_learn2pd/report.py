@@ -37,7 +37,8 @@ class Texts:
 
     def _decode(self, token: int) -> str:
         """What a token is behind another one: many tokenizers leave out a space at the beginning of a text."""
-        once, twice = self.tokenizer.decode([token]), self.tokenizer.decode([token, token])
+        once: str = self.tokenizer.decode([token])
+        twice: str = self.tokenizer.decode([token, token])
         return twice[len(once) :] if twice.startswith(once) else once
 
     def join(self, tokens: Iterable[int]) -> str:

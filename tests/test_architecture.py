@@ -27,6 +27,7 @@ FLOORS = [
     ["reader"],
     ["loop", "expanding"],
     ["denoising"],
+    ["signature"],
     ["generation"],
     ["filter", "models", "enabling", "training", "serving"],
     ["commands"],

@@ -114,3 +114,16 @@ def test_train_filter_saves_a_filter_that_generate_takes(model, tokenizer, tmp_p
     again = UnmaskingFilter.from_pretrained(tmp_path / "again")
     assert again.calibration == filter.calibration
     assert all(torch.equal(one, other) for one, other in zip(filter.parameters(), again.parameters(), strict=True))
+
+
+def test_lora_saves_an_adapter_that_answers(tokenizer, tmp_path, capsys):
+    pytest.importorskip("peft")
+    import lora
+
+    loaded = lora.main(["--output", str(tmp_path), "--steps", "2", "--batch_size", "2"])
+    without, answered = capsys.readouterr().out.split("without:")[1].split("with:")
+    assert task_sample(7, 0, "test").prompt.split()[0] in without and answered.strip()
+    assert {file.name for file in tmp_path.iterdir()} >= {"adapter_model.safetensors", "adapter_config.json"}
+    assert not (tmp_path / "model.safetensors").exists()
+    factors = [value for name, value in loaded.named_parameters() if ".lora_B." in name]
+    assert factors and all(value.abs().max() > 0 for value in factors)

@@ -12,9 +12,10 @@ import argparse
 import re
 from pathlib import Path
 
+from measuring import write_file
 from methods import methods_table, verified_lines
 from plots import AXES, plot
-from records import Run, read_runs, write_file
+from records import Run, read_runs
 from tables import footer, make_tables
 
 __all__ = ["fill", "main"]

@@ -140,7 +140,8 @@ def main(arguments: list[str] | None = None) -> Path:
                 ids=measured.ids if method == "stock" else None,
             ),
         )
-    return options.output
+    output: Path = options.output
+    return output
 
 
 if __name__ == "__main__":

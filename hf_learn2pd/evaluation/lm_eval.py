@@ -84,7 +84,8 @@ class DiffusionLM(HFLM):
     @property
     def max_gen_toks(self) -> int:
         """Positions of the answer region where neither a model argument nor a task says how many."""
-        return getattr(self.model.generation_config, "max_new_tokens", None) or OPTIONS["max_new_tokens"].default
+        length = getattr(self.model.generation_config, "max_new_tokens", None)
+        return int(length or OPTIONS["max_new_tokens"].default)
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """
@@ -160,4 +161,5 @@ class DiffusionLM(HFLM):
 
     def get_model_info(self) -> dict[str, Any]:
         """What lm-eval writes beside the scores: that of `HFLM`, the options, and what the answers took."""
-        return super().get_model_info() | {"options": self.options} | self.measured
+        info: dict[str, Any] = super().get_model_info()
+        return info | {"options": self.options} | self.measured

@@ -14,7 +14,7 @@ _LONGEST_BLOCK = 128
 
 
 def _mask_ratio(block: Any) -> torch.Tensor:
-    ratio = block.masked.sum(dim=-1, keepdim=True) / block.in_block.sum(dim=-1, keepdim=True).clamp(min=1)
+    ratio: torch.Tensor = block.masked.sum(dim=-1, keepdim=True) / block.in_block.sum(dim=-1, keepdim=True).clamp(min=1)
     return ratio.expand_as(block.confidence)
 
 

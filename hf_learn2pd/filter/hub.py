@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined, unused-ignore]
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -53,7 +53,7 @@ def find_filter(source: str | os.PathLike[str]) -> str:
     return os.path.join(repository, subfolder)
 
 
-def check_repo_id(repo_id: Any) -> str:
+def check_repo_id(repo_id: str) -> str:
     """
     Lets a Hub id through, as huggingface_hub defines it.
 
@@ -129,7 +129,7 @@ def _find(model_id: str, name: str, hub: dict[str, Any]) -> str | None:
         file = os.path.join(model_id, name)
         return file if os.path.isfile(file) else None
     try:
-        return hf_hub_download(model_id, name, **hub)
+        return str(hf_hub_download(model_id, name, **hub))
     except LocalEntryNotFoundError:
         # Not in the cache, and the Hub cannot be asked: that says nothing about the repository.
         raise

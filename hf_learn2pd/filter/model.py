@@ -169,11 +169,15 @@ class UnmaskingFilter(
         in_block = everywhere if in_block is None else in_block
         features = features.masked_fill(~in_block[..., None], 0.0)
         if self.block_length is None:
-            return self.network(features, everywhere if masked is None else masked, in_block, hidden_states)
+            logits: torch.Tensor = self.network(
+                features, everywhere if masked is None else masked, in_block, hidden_states
+            )
+            return logits
         width = features.shape[1]
         padded = nn.functional.pad(features, (0, 0, 0, self.block_length - width)).to(self.linear1.weight.dtype)
         # Feature by feature, each over all positions.
-        return self.linear2(torch.relu(self.linear1(padded.transpose(1, 2).flatten(1))))[..., :width]
+        logits = self.linear2(torch.relu(self.linear1(padded.transpose(1, 2).flatten(1))))
+        return logits[..., :width]
 
     def score(self, block: Any) -> torch.Tensor:
         """
@@ -186,7 +190,8 @@ class UnmaskingFilter(
             `torch.FloatTensor` of shape `(rows, width)`: Logits.
         """
         hidden_states = None if self.state_size is None else block.hidden_states
-        return self(stack_features(block, self.features), block.masked, block.in_block, hidden_states)
+        logits: torch.Tensor = self(stack_features(block, self.features), block.masked, block.in_block, hidden_states)
+        return logits
 
     def level(self, block: Any) -> torch.Tensor:
         """

@@ -73,4 +73,5 @@ class PositionTransformer(nn.Module):
             normed = nn.functional.layer_norm(hidden_states.to(inputs.dtype), hidden_states.shape[-1:])
             inputs = torch.cat((inputs, self.projection(normed).tanh()), dim=-1)
         hidden = self.embedding(inputs)
-        return self.head(self.encoder(hidden, src_key_padding_mask=~in_block)).squeeze(-1)
+        logits: torch.Tensor = self.head(self.encoder(hidden, src_key_padding_mask=~in_block))
+        return logits.squeeze(-1)

@@ -4,9 +4,10 @@
 import copy
 import os
 import shutil
+import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -151,7 +152,13 @@ class MaskedDiffusionMixin(DiffusionGenerationMixin):
 
     `forward(labels=...)` computes [`masked_diffusion_loss`] with the optional `loss_weights`; nothing is shifted but by
     the model's `logits_shift`. `generate` is [`DiffusionGenerationMixin.generate`].
+
+    A `LoraConfig` of PEFT without `target_modules` adapts `lora_target_modules`, if PEFT was imported before the model
+    was made; by `add_adapter` always.
     """
+
+    # As PEFT has it for Llama, Qwen2 and Qwen3.
+    lora_target_modules: ClassVar[tuple[str, ...]] = ("q_proj", "v_proj")
 
     def __init__(self, config: Any):
         super().__init__(config)  # type: ignore[call-arg]
@@ -160,6 +167,26 @@ class MaskedDiffusionMixin(DiffusionGenerationMixin):
         model.loss_function = partial(masked_diffusion_loss, logits_shift=self.logits_shift)
         # `Trainer` counts the labels from the second one on where the loss shifts them.
         model.loss_type = "ForCausalLM" if self.logits_shift else "ForMaskedLM"
+        self._offer_lora_targets()
+
+    def _offer_lora_targets(self) -> None:
+        """Tells PEFT the target modules of this model type. It has a table, and asks neither model nor config."""
+        constants = sys.modules.get("peft.utils.constants")
+        if constants is not None:
+            table = constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+            table.setdefault(self.config.model_type, list(self.lora_target_modules))
+
+    def add_adapter(self, adapter_config: Any, adapter_name: str | None = None) -> None:
+        """
+        Adds an adapter of PEFT to the model.
+
+        Args:
+            adapter_config (`PeftConfig`): What it adapts; of a `LoraConfig` without them, `lora_target_modules`.
+            adapter_name (`str`, *optional*): `"default"` if None.
+        """
+        self._offer_lora_targets()
+        parent: Any = super()
+        parent.add_adapter(adapter_config, adapter_name)
 
     def save_pretrained(
         self,

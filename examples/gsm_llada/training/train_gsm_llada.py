@@ -189,7 +189,7 @@ class Trainer:
 
     def rate(self) -> float:
         """Part of the largest learning rates that is used now."""
-        rate = min(1.0, (self.position.step + 1) / self.options.warmup_steps)
+        rate: float = min(1.0, (self.position.step + 1) / self.options.warmup_steps)
         rate *= (1 + self.position.tokens / SETTLED_TOKENS) ** -0.5
         if self.finish_from is not None:
             rate *= max(0.0, 1 - (self.position.tokens - self.finish_from) / self.options.finish)
