@@ -61,6 +61,8 @@ class DiffusionGenerationMixin(GenerationMixin):
     trained_to_edit = False
     # Options of AdaBlock that were published for this family; LLaDA's are the defaults.
     adablock: ClassVar[dict[str, Any]] = {}
+    # Whether the decoder gives hidden states, which a filter may read; otherwise it gives logits.
+    gives_hidden_states = True
     # Whether attention takes a mask with a row for each query.
     takes_query_mask = True
 
@@ -218,6 +220,7 @@ class DiffusionGenerationMixin(GenerationMixin):
             check_prompts(prompt, inputs_by_name.get("attention_mask"), self.config.vocab_size)
             if config.max_length is not None and config.max_new_tokens is None:
                 config.max_new_tokens, config.max_length = config.max_length - prompt.shape[-1], None
+        masked = inputs_by_name.get("attention_mask") is not None
         tokenizer = inputs_by_name.pop("tokenizer", None)
         if config.stop_strings is not None and tokenizer is not None:
             # transformers does not hand the tokenizer on to a custom loop, so the criterion is made here.
@@ -235,6 +238,10 @@ class DiffusionGenerationMixin(GenerationMixin):
             **model_kwargs: Any,
         ) -> DiffusionGenerationOutput | torch.Tensor:
             generation_config.end_of_text = end_of_text
+            attention_mask = model_kwargs.get("attention_mask")
+            if attention_mask is not None and not masked:
+                # transformers takes all padding ids for padding; those inside of a prompt are text.
+                attention_mask = attention_mask.cummax(dim=-1).values
             generation_config.validate(user_set_attributes=set())
             blocks = resolve_schedule(
                 schedule, generation_config.block_length, tokenizer, model.config.vocab_size, model.adablock
@@ -248,7 +255,7 @@ class DiffusionGenerationMixin(GenerationMixin):
             return _denoise(
                 model,
                 input_ids,
-                model_kwargs.get("attention_mask"),
+                attention_mask,
                 generation_config,
                 strategy,
                 blocks,
@@ -314,7 +321,7 @@ def _denoise(
     special_tokens = SpecialTokens.of(config, model.config, device, known)
     check_unmasked(input_ids, attention_mask, special_tokens.mask)
     schedule.check(strategy, config.steps, bool(config.verify))
-    check_states(strategy.state_size, model.config)
+    check_states(strategy.state_size, model)
     strategy = strategy.prepare(batch_size, schedule.widest(max_new_tokens), device)
     canvas = Canvas(
         input_ids,

@@ -108,7 +108,8 @@ def generate(case: Case, rows: slice = slice(None), padding: int | None = None, 
         options["decoding"] = Oracle(options["decoding"].reference_ids[rows])
     # Without a mask transformers takes padding ids at the left of a prompt for padding.
     pad = EOT if options.get("pad_token_id") is None else options["pad_token_id"]
-    attention_mask = {} if bool((mask == 1).all() and (ids != pad).all()) else {"attention_mask": mask}
+    bare = case.bad is None and bool((mask == 1).all() and (ids != pad).all())
+    attention_mask = {} if bare else {"attention_mask": mask}
     return width, tiny_model(case.family).generate(ids, **attention_mask, **options)
 
 
