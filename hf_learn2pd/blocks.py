@@ -112,7 +112,12 @@ class AdaBlock(FixedBlocks):
         if not is_fraction(self.window) or self.window == 0:
             raise ValueError(f"`window` must be above 0 and at most 1 (got {self.window!r})")
         ids = self.delimiter_ids
-        if not isinstance(ids, Sequence) or not ids or not all(is_token_id(each) for each in ids):
+        if (
+            not isinstance(ids, Sequence)
+            or isinstance(ids, bytes)
+            or not ids
+            or not all(is_token_id(each) for each in ids)
+        ):
             raise ValueError(f"`delimiter_ids` must be token ids (got {ids!r})")
         # A list, as it comes from a file, is the same schedule.
         object.__setattr__(self, "delimiter_ids", tuple(ids))

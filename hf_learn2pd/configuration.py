@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 from .blocks import FixedBlocks, describe_schedule
 from .compatibility import FROM_MODEL_CONFIG, default_generation_options
-from .inherited import INHERITED, is_inherited, is_neutral
+from .inherited import INHERITED, check_inherited, is_inherited, is_neutral
 from .options import OPTIONS, documented
 from .unmasking import Learn2PD, UnmaskingStrategy
 from .unmasking.resolve import describe_strategy
@@ -240,6 +240,7 @@ def _check_inherited(name: str, value: Any) -> None:
         raise ValueError(f"`{name}` must be an option of DiffusionGenerationConfig: {instead} (got {value!r})")
     if name not in INHERITED and not is_neutral(name, value):
         raise ValueError(f"`{name}` must be left alone for a diffusion model (got {value!r})")
+    check_inherited(name, value)
 
 
 def _set_options(config: GenerationConfig) -> dict[str, Any]:

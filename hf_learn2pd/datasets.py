@@ -15,10 +15,11 @@ from tqdm.auto import tqdm
 
 from hf_learn2pd import __version__
 
-from .checks import check_integer
+from .checks import LARGEST_SEED, check_bool, check_integer
 from .configuration import DiffusionGenerationConfig
 from .filter import UnmaskingFilter
 from .passes import PassPolicy
+from .training.arguments import check_path
 from .training.fingerprint import fingerprint_module, fingerprint_policy, fingerprint_tokenizer
 from .training.prompts import Chat, read_prompts, tokenize_prompts
 
@@ -69,7 +70,9 @@ def generate_dataset(
             model, tokenizer or version, or of other prompts, options or another seed, or the file is there without it.
     """
     check_integer("batch_size", batch_size, 1)
-    check_integer("seed", seed, 0)
+    check_integer("seed", seed, 0, LARGEST_SEED)
+    check_bool("progress", progress)
+    check_path("output_path", output_path)
     _check_options(generate_options)
     file = Path(output_path)
     parts = file.with_name(f"{file.name}.parts")

@@ -67,7 +67,7 @@ def denoise_prompts(
     policy = resolve_policy(block_cache or config.block_cache, config, model, schedule)
     special_tokens = SpecialTokens.of(config, model.config, device, known)
     schedule.check(strategy, config.steps, bool(config.verify))
-    check_states(strategy.state_size, model.config)
+    check_states(strategy.state_size, model)
     widest, spans = schedule.widest(max_new_tokens), None
     if config.infill:
         widest = schedule.block_length

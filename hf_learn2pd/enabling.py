@@ -36,6 +36,8 @@ class _Forward:
 
 
 class _EnabledMixin(DiffusionGenerationMixin):
+    gives_hidden_states = False
+
     def denoising_modules(self) -> tuple[Any, Any]:
         return _Forward(self), nn.Identity()
 

@@ -118,9 +118,9 @@ class Fields:
             agrees = same & ~begins if name == "repeats" else same
             found[name] = torch.where(agrees, count, -1 if name == "agreements" else 0) + 1
             memory.store(name, found[name], rows, 0)
-        # What this pass says about the next block. With a cache, or where no block sees the next one, it has not
-        # computed that: what lies right of the block in its window is there because other rows are wider.
-        end = (canvas.reach if step.cache is None and canvas.grid is None else canvas.rows.block_end)[rows, None]
+        # What this pass says about the next block. A window, or where no block sees the next one any pass, has not
+        # computed that: what lies right of the block there is so because other rows are wider.
+        end = (canvas.reach if step.whole and canvas.grid is None else canvas.rows.block_end)[rows, None]
         ahead, columns = step.at + canvas.block_length, canvas.columns[rows]
         known = (ahead < hidden.shape[1]) & (columns + canvas.block_length < end)
         logits, total = self.measured(self.logits_of(hidden, step.places, ahead.clamp(max=hidden.shape[1] - 1)))

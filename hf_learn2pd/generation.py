@@ -52,6 +52,8 @@ class DiffusionGenerationMixin(GenerationMixin):
     trained_to_edit = False
     # Options of AdaBlock that were published for this family; LLaDA's are the defaults.
     adablock: ClassVar[dict[str, Any]] = {}
+    # Whether the decoder gives hidden states, which a filter may read; otherwise it gives logits.
+    gives_hidden_states = True
     # Whether attention takes a mask with a row for each query.
     takes_query_mask = True
 
@@ -151,10 +153,11 @@ class DiffusionGenerationMixin(GenerationMixin):
                 `attention_mask`, and a `tokenizer` for `stop_strings` and for the delimiters of
                 `block_schedule="adablock"`; with it, ids beyond it, which only pad the model's embedding, are never
                 predicted. Options of transformers' [`GenerationConfig`], and those that [`DiffusionGenerationConfig`]
-                explains: `filter_threshold`, `max_new_tokens`, `expand`, `infill`, `block_length`, `steps`, `schedule_eps`, `verify`,
-                `max_draft_length`, `edit_threshold`, `max_post_steps`, `suffix_length`, `refresh_every`, `end_of_text`,
-                `logits_eos_inf`, `confidence_eos_eot_inf`, `cfg_scale`, `compile_config`, `mask_token_id`,
-                `eos_token_id`, `pad_token_id`, `output_unmasking_steps`, `output_history`.
+                explains: `filter_threshold`, `max_new_tokens`, `expand`, `infill`, `block_length`, `steps`,
+                `schedule_eps`, `verify`, `max_draft_length`, `edit_threshold`, `max_post_steps`, `suffix_length`,
+                `refresh_every`, `end_of_text`, `logits_eos_inf`, `confidence_eos_eot_inf`, `cfg_scale`,
+                `compile_config`, `mask_token_id`, `eos_token_id`, `pad_token_id`, `output_unmasking_steps`,
+                `output_history`.
 
         Returns:
             [`DiffusionGenerationOutput`] with `return_dict_in_generate=True`, otherwise its `sequences`.
@@ -217,6 +220,7 @@ class DiffusionGenerationMixin(GenerationMixin):
         only_fills = bool(config.infill) and not config.max_new_tokens
         if only_fills:
             config.max_new_tokens = 1
+        masked = inputs_by_name.get("attention_mask") is not None
         tokenizer = inputs_by_name.pop("tokenizer", None)
         if config.stop_strings is not None and tokenizer is not None:
             # transformers does not hand the tokenizer on to a custom loop, so the criterion is made here.
@@ -235,6 +239,10 @@ class DiffusionGenerationMixin(GenerationMixin):
         ) -> DiffusionGenerationOutput | torch.Tensor:
             generation_config.end_of_text = end_of_text
             generation_config.max_length -= only_fills
+            attention_mask = model_kwargs.get("attention_mask")
+            if attention_mask is not None and not masked:
+                # transformers takes all padding ids for padding; those inside of a prompt are text.
+                attention_mask = attention_mask.cummax(dim=-1).values
             generation_config.validate(user_set_attributes=set())
             blocks = resolve_schedule(
                 schedule, generation_config.block_length, tokenizer, model.config.vocab_size, model.adablock
@@ -248,7 +256,7 @@ class DiffusionGenerationMixin(GenerationMixin):
             return denoise_prompts(
                 model,
                 input_ids,
-                model_kwargs.get("attention_mask"),
+                attention_mask,
                 generation_config,
                 strategy,
                 blocks,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from transformers import CompileConfig
 
 from .blocks import check_schedule
-from .checks import is_fraction, is_integer, is_number, is_token_id
+from .checks import check_bool, check_integer, is_fraction, is_number, is_token_id
 from .unmasking.resolve import check_decoding
 
 __all__ = ["OPTIONS", "Option", "documented"]
@@ -78,8 +78,11 @@ def _check_compile_config(name: str, value: Any) -> None:
             raise ValueError(f"`{name}` must have {expected} as `{key}` (got {given!r})")
 
 
-_positive = _holds(lambda value: is_integer(value, 1), "an integer above 0")
-_boolean = _holds(lambda value: isinstance(value, bool), "a bool")
+def _integer(least: int) -> Callable[[str, Any], None]:
+    return lambda name, value: check_integer(name, value, least)
+
+
+_positive = _integer(1)
 _token_id = _holds(is_token_id, "a token id")
 
 OPTIONS = {
@@ -120,7 +123,7 @@ OPTIONS = {
             "expand",
             "`bool`",
             False,
-            _boolean,
+            check_bool,
             "Whether an answer has as many positions as it needs: before it is denoised it begins with 64 and grows by "
             "8 until the model is sure that it ends in the last 32, up to `max_new_tokens`. Each look is a forward "
             "pass. After DAEDAL, https://huggingface.co/papers/2508.00819.",
@@ -129,7 +132,7 @@ OPTIONS = {
             "infill",
             "`bool`",
             False,
-            _boolean,
+            check_bool,
             "Whether the mask tokens inside of prompts are denoised, each where it stands, in blocks that begin at a "
             "row's first mask. What is given stays as it is: an end-of-text ends a text behind the prompt only, where "
             "the call asks for `max_new_tokens`. `steps` are spread over the masks of each row.",
@@ -172,7 +175,7 @@ OPTIONS = {
             "verify",
             "`bool`",
             False,
-            _boolean,
+            check_bool,
             "Whether what `decoding` chooses is a draft only: the text is then that of the stock loop, in fewer "
             'forward passes in sequence (see [`Drafts`]). `decoding="pearl"` is short for drafts in the '
             "order of confidence, or of what the filter accepts if one is given.",
@@ -197,7 +200,7 @@ OPTIONS = {
             "max_post_steps",
             "`int`",
             16,
-            _holds(lambda value: is_integer(value, 0), "an integer of at least 0"),
+            _integer(0),
             "Forward passes that a block gets at most when nothing in it is masked any more, with `edit_threshold`; it "
             "is done with the first that replaces nothing.",
         ),
@@ -219,7 +222,7 @@ OPTIONS = {
             "suffix_length",
             "`int`",
             None,
-            _holds(lambda value: is_integer(value, 0), "an integer of at least 0"),
+            _integer(0),
             "Masked columns right of the block that are in sight, beside the last one of the canvas, which tells the "
             "model how much room it has; all if None. Passes are that much smaller.",
         ),
@@ -238,12 +241,12 @@ OPTIONS = {
             _one_of("accepted", "cut", "predicted"),
             'What ends a row: `"accepted"`, `"cut"`, `"predicted"` (see [`EndOfTextCriteria`]) or None.',
         ),
-        Option("logits_eos_inf", "`bool`", False, _boolean, "LLaDA's option never to predict end-of-text."),
+        Option("logits_eos_inf", "`bool`", False, check_bool, "LLaDA's option never to predict end-of-text."),
         Option(
             "confidence_eos_eot_inf",
             "`bool`",
             False,
-            _boolean,
+            check_bool,
             "LLaDA's option to give end-of-text and end-of-turn the lowest confidence, so that they are unmasked last.",
         ),
         Option(
@@ -276,14 +279,14 @@ OPTIONS = {
             "output_unmasking_steps",
             "`bool`",
             False,
-            _boolean,
+            check_bool,
             "Whether to return the denoising step in which every token was unmasked.",
         ),
         Option(
             "output_history",
             "`bool`",
             False,
-            _boolean,
+            check_bool,
             "Whether to record what every denoising step computed and predicted, for "
             "[`DiffusionGenerationOutput.report`].",
         ),

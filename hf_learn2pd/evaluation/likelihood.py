@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..checks import check_integer, check_number
+from ..checks import LARGEST_SEED, check_integer, check_number
 from ..compatibility import attention_mask
 from ..special_tokens import SpecialTokens
 from ..training.arguments import own_block_length
@@ -57,7 +57,7 @@ class Likelihood:
         check_integer("mc_num", self.mc_num, 1)
         check_integer("batch_size", self.batch_size, 1)
         check_number("cfg_scale", self.cfg_scale, least=0)
-        check_integer("seed", self.seed, 0)
+        check_integer("seed", self.seed, 0, LARGEST_SEED)
 
     @torch.no_grad()
     def __call__(self, prompt: list[int], answer: list[int], check_greedy: bool = True) -> tuple[float, bool]:

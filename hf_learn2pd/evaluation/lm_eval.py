@@ -11,7 +11,7 @@ from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from tqdm.auto import tqdm
 
-from ..checks import check_integer
+from ..checks import LARGEST_SEED, check_integer
 from ..configuration import DiffusionGenerationConfig
 from ..inherited import is_inherited
 from ..options import OPTIONS
@@ -69,7 +69,7 @@ class DiffusionLM(HFLM):
         self.options = {name: kwargs.pop(name) for name in names}
         DiffusionGenerationConfig(**self.options)
         check_integer("mc_num", mc_num, 1)
-        check_integer("seed", seed, 0)
+        check_integer("seed", seed, 0, LARGEST_SEED)
         super().__init__(pretrained, batch_size=int(batch_size), **kwargs)
         if not hasattr(self.model, "denoising_modules"):
             raise ValueError(f"`pretrained` must be a diffusion LLM (got a {type(self.model).__name__})")

@@ -17,7 +17,7 @@ from .features import FEATURES, HIDDEN_STATE, stack_features
 from .hub import CARD, check_repo_id, find_filter, read_config, read_weights, write_custom_generate
 from .networks import HEADS, PositionTransformer
 
-__all__ = ["UnmaskingFilter"]
+__all__ = ["UnmaskingFilter", "check_features"]
 
 _OPTIONS = (
     "block_length",
@@ -113,7 +113,7 @@ class UnmaskingFilter(
         if architecture == "transformer" and hidden_size % HEADS:
             raise ValueError(f"`hidden_size` must be a multiple of {HEADS} for a transformer (got {hidden_size})")
         _check_threshold(threshold)
-        _check_features(features, architecture)
+        check_features(features, architecture)
         if (HIDDEN_STATE in features) != (state_size is not None):
             known = "an integer" if HIDDEN_STATE in features else "None"
             raise ValueError(f"`state_size` must be {known} with these features (got {state_size!r})")
@@ -353,7 +353,7 @@ class UnmaskingFilter(
     def _from_state(cls, state: dict[str, torch.Tensor], source: str, **options: Any) -> Self:
         """Builds the filter that a state dict describes; its shapes are the authority where a config has none."""
         if options.get("architecture", "mlp") == "mlp" and "linear1.weight" in state:
-            _check_features(options.get("features", ("confidence",)), "mlp")
+            check_features(options.get("features", ("confidence",)), "mlp")
             weight = state["linear1.weight"]
             if weight.ndim != 2:
                 raise ValueError(f"`linear1.weight` must have two dimensions (got {tuple(weight.shape)} in {source})")
@@ -380,12 +380,12 @@ class UnmaskingFilter(
 
 
 def _check_threshold(threshold: Any) -> None:
-    number = isinstance(threshold, Real) and not isinstance(threshold, bool) and not math.isnan(threshold)
-    if not number or not 0.0 <= threshold <= 1.0:
+    if not isinstance(threshold, Real) or isinstance(threshold, bool) or not 0.0 <= threshold <= 1.0:
         raise ValueError(f"`threshold` must be between 0 and 1 (got {threshold!r})")
 
 
-def _check_features(features: Any, architecture: str) -> None:
+def check_features(features: Any, architecture: Any) -> None:
+    """Raises a `ValueError` unless `features` are some that a filter of this architecture can look at."""
     known = [*FEATURES, *([HIDDEN_STATE] if architecture == "transformer" else [])]
     some = isinstance(features, Sequence) and not isinstance(features, str) and len(features) > 0
     if not some or not all(isinstance(name, str) and name in known for name in features):

@@ -9,6 +9,7 @@ import torch
 
 from ..cache import BlockCache
 from ..canvas import Canvas
+from ..checks import check_integer
 from .base import ForwardPass, PassPolicy, Setting, Spans
 from .full_canvas import extent, whole
 
@@ -61,8 +62,8 @@ class Windows(PassPolicy):
     alike: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.refresh_every is not None and (type(self.refresh_every) is not int or self.refresh_every < 1):
-            raise ValueError(f"`refresh_every` must be an integer above 0 (got {self.refresh_every!r})")
+        if self.refresh_every is not None:
+            check_integer("refresh_every", self.refresh_every, 1)
 
     @abstractmethod
     def fresh(self, canvas: Canvas) -> torch.Tensor:

@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """What a filter is trained and calibrated with: a check made before any compute, and the model's own blocks."""
 
+import os
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ import torch
 from ..checks import check_integer
 from ..options import OPTIONS
 
-__all__ = ["check_trajectories", "own_block_length"]
+__all__ = ["check_path", "check_trajectories", "own_block_length"]
 
 
 def own_block_length(model: Any, block_length: int | None) -> int:
@@ -32,6 +33,12 @@ def own_block_length(model: Any, block_length: int | None) -> int:
     return int(block_length)
 
 
+def check_path(name: str, path: Any) -> None:
+    """Raises a `ValueError` that names `name` unless `path` can be a path."""
+    if not isinstance(path, str | os.PathLike) or not str(path):
+        raise ValueError(f"`{name}` must be a path (got {path!r})")
+
+
 def check_trajectories(trajectories: Any, least: int = 1) -> None:
     """
     Looks for data from which nothing, or nonsense, would be learned in silence.
@@ -43,6 +50,8 @@ def check_trajectories(trajectories: Any, least: int = 1) -> None:
     Raises:
         ValueError: If there are fewer samples, shapes or types do not fit, or a number is not finite.
     """
+    if not hasattr(trajectories, "tensors"):
+        raise ValueError(f"`trajectories` must be Trajectories (got {type(trajectories).__name__})")
     values = trajectories.tensors()
     shape = values["confidence"].shape
     if len(shape) != 2 or shape[0] < least or shape[1] == 0:

@@ -11,10 +11,10 @@ import torch
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer
 
-from ..checks import check_fraction, check_integer
+from ..checks import check_bool, check_fraction, check_integer
 from ..filter.model import UnmaskingFilter
 from ..unmasking import Learn2PD
-from .arguments import own_block_length
+from .arguments import check_path, own_block_length
 from .binomial import allowed_failures, trials_needed, upper_bound
 from .prompts import read_prompts, tokenize_prompts
 from .texts import StockTexts
@@ -118,12 +118,21 @@ def calibrate_threshold(
             raise ValueError(f"`{name}` must be above 0 and below 1 (got {share!r})")
     for name, count in (("batch_size", batch_size), ("max_new_tokens", max_new_tokens)):
         check_integer(name, count, 1)
+    check_bool("progress", progress)
+    if not isinstance(filter, UnmaskingFilter):
+        raise ValueError(f"`filter` must be an UnmaskingFilter (got {type(filter).__name__})")
+    if texts is not None:
+        check_path("texts", texts)
+    if score is not None and not callable(score):
+        raise ValueError(f"`score` must be a function or None (got {score!r})")
     block_length = own_block_length(model, block_length)
     for name in generate_options:
         if name in _SETTLED:
             raise ValueError(
                 f"`{name}` must not be given, since calibration settles it (got {generate_options[name]!r})"
             )
+    if not isinstance(thresholds, Sequence) or isinstance(thresholds, str | bytes):
+        raise ValueError(f"`thresholds` must be a sequence of numbers (got {thresholds!r})")
     for threshold in thresholds:
         check_fraction("thresholds", threshold)
     if not thresholds or list(thresholds) != sorted(set(thresholds), reverse=True):

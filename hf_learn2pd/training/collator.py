@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from ..checks import check_bool, is_fraction, is_token_id
+
 __all__ = ["DataCollatorForMaskedDiffusion"]
 
 
@@ -44,11 +46,14 @@ class DataCollatorForMaskedDiffusion:
     generator: torch.Generator | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.eps < 1:
+        if not is_fraction(self.eps) or self.eps in (0, 1):
             raise ValueError(f"`eps` must be above 0 and below 1 (got {self.eps!r})")
+        check_bool("weighted", self.weighted)
+        if not isinstance(self.generator, torch.Generator | None):
+            raise ValueError(f"`generator` must be a torch.Generator (got {self.generator!r})")
         for name in ("mask_token_id", "pad_token_id"):
             value = getattr(self, name)
-            if type(value) is not int or value < 0:
+            if not is_token_id(value):
                 raise ValueError(f"`{name}` must be a token id (got {value!r})")
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:

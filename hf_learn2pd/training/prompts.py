@@ -37,6 +37,8 @@ def read_prompts(source: str | os.PathLike[str] | Iterable[Any], field: str | No
         if not os.path.isfile(source):
             raise ValueError(f"`prompts` must be a JSONL file or an iterable (got {str(source)!r}, which is no file)")
         items = _lines(Path(source))
+    if not isinstance(items, Iterable):
+        raise ValueError(f"`prompts` must be a JSONL file or an iterable (got {items!r})")
     for item in items:
         content = item
         if isinstance(item, dict):

@@ -12,9 +12,9 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..checks import check_fraction, check_integer, check_number
+from ..checks import LARGEST_SEED, check_bool, check_fraction, check_integer, check_number
 from ..filter.features import HIDDEN_STATE, stack_features
-from ..filter.model import UnmaskingFilter
+from ..filter.model import UnmaskingFilter, check_features
 from .arguments import check_trajectories
 from .trajectories import Trajectories
 
@@ -100,6 +100,10 @@ def train_filter(
         check_integer(name, count, 1)
     if patience is not None:
         check_integer("patience", patience, 1)
+    check_integer("seed", seed, 0, LARGEST_SEED)
+    for name, flag in (("masked_only", masked_only), ("progress", progress)):
+        check_bool(name, flag)
+    check_features(features, architecture)
     check_number("learning_rate", learning_rate, above=0)
     check_number("false_accept_weight", false_accept_weight, above=0)
     check_number("precision", precision, above=0, most=1)

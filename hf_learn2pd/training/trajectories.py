@@ -19,9 +19,11 @@ from transformers import AutoTokenizer
 from hf_learn2pd import __version__
 
 from ..blocks import FixedBlocks
+from ..checks import check_bool, check_integer
+from ..options import OPTIONS
 from ..passes import FullCanvas, PassPolicy
 from ..unmasking import UnmaskingStrategy
-from .arguments import own_block_length
+from .arguments import check_path, own_block_length
 from .fingerprint import fingerprint_module, fingerprint_policy, fingerprint_tensors, fingerprint_tokenizer
 from .prompts import read_prompts, tokenize_prompts
 from .replay import Trajectories, replay
@@ -89,6 +91,21 @@ def collect_trajectories(
             or of other prompts or options; the message says of which.
     """
     block_length = own_block_length(model, block_length)
+    check_path("directory", directory)
+    if texts is not None:
+        check_path("texts", texts)
+    for name, count in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
+        check_integer(name, count, 1)
+    for name, flag in (("hidden_states", hidden_states), ("progress", progress)):
+        check_bool(name, flag)
+    if suffix_length is not None:
+        check_integer("suffix_length", suffix_length, 0)
+    if not isinstance(policy, UnmaskingStrategy | None):
+        raise ValueError(f"`policy` must be an UnmaskingStrategy (got {policy!r})")
+    if block_cache is not None and not isinstance(block_cache, PassPolicy):
+        OPTIONS["block_cache"].check("block_cache", block_cache)
+    if hidden_states and not model.gives_hidden_states:
+        raise ValueError("`hidden_states` must be False with a model of `enable_decoding`, which gives none (got True)")
     state = PartialState()
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)

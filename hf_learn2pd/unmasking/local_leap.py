@@ -39,6 +39,7 @@ class LocalLeap(UnmaskingStrategy):
 
     def __call__(self, prediction: BlockPrediction) -> torch.Tensor:
         anchors = prediction.masked & (prediction.confidence >= self.threshold)
-        window = 2 * self.radius + 1
-        near = nn.functional.max_pool1d(anchors.float(), window, stride=1, padding=self.radius) > 0
+        # Nothing is further away than a block is wide.
+        radius = min(self.radius, anchors.shape[-1] - 1)
+        near = nn.functional.max_pool1d(anchors.float(), 2 * radius + 1, stride=1, padding=radius) > 0
         return anchors | (prediction.masked & near & (prediction.confidence >= self.relaxed_threshold))

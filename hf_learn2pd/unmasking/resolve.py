@@ -154,18 +154,23 @@ def _stamp(source: str | os.PathLike[str]) -> tuple[tuple[str, int, int], ...]:
     return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
 
 
-def check_states(state_size: int | None, model_config: Any) -> None:
+def check_states(state_size: int | None, model: Any) -> None:
     """
     Checks that a filter can read the model's hidden states.
 
     Args:
         state_size (`int`, *optional*): Width of those it was trained on; None if it reads none.
-        model_config (`PreTrainedConfig`): The model's config.
+        model ([`DiffusionGenerationMixin`]): The model.
 
     Raises:
-        ValueError: If they are of another width.
+        ValueError: If they are of another width, or the model gives none.
     """
-    width = getattr(model_config, "hidden_size", state_size)
+    if state_size is not None and not model.gives_hidden_states:
+        raise ValueError(
+            "`unmasking_filter` must not look at hidden states with a model of `enable_decoding`, of which logits are "
+            f"known only (got {state_size} of them)"
+        )
+    width = getattr(model.config, "hidden_size", state_size)
     if state_size not in (None, width):
         raise ValueError(
             f"`unmasking_filter` must be trained on hidden states of width {width}, the model's (got {state_size})"
