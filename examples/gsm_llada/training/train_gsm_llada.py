@@ -195,6 +195,11 @@ class Trainer:
             rate *= max(0.0, 1 - (self.position.tokens - self.finish_from) / self.options.finish)
         return rate
 
+    def is_done(self) -> bool:
+        """Whether the last step has been taken: that of `--steps`, or the one with which the rates reach zero."""
+        stop_at = self.options.steps
+        return 0 < stop_at <= self.position.step or (self.finish_from is not None and self.rate() == 0)
+
     def step(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Takes one optimiser step; returns sums for the log: losses, and right results of calculations."""
         rate = self.rate()
@@ -302,7 +307,8 @@ def train(options: argparse.Namespace) -> None:
     sums: dict[str, torch.Tensor] = {}
     clock = saved = logged = time.monotonic()
     logged_tokens = position.tokens
-    for batch in trainer.batches():
+    # A run may have been killed behind its last step, when all that was left was to export.
+    for batch in () if trainer.is_done() else trainer.batches():
         for name, value in trainer.step(batch).items():
             sums[name] = sums[name] + value if name in sums else value
         now = time.monotonic()
@@ -317,7 +323,7 @@ def train(options: argparse.Namespace) -> None:
         if now - saved > 60 * options.save_minutes:
             trainer.save(path)
             saved = now
-        if stopped or position.step == options.steps or (trainer.finish_from is not None and trainer.rate() == 0):
+        if stopped or trainer.is_done():
             break
     signal.signal(signal.SIGTERM, before)
     if options.finish and trainer.rate() == 0:
