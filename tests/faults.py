@@ -6,8 +6,8 @@ python tests/faults.py --kills 50 --what collection dataset
 
 A job is killed at a random time, before a random change to a file, or in the middle of writing one. After every kill
 whatever is there under its final name has to be whole, and nothing that was there before may be gone or made again. The
-same call then goes on, until it is done. Jobs are children of one process that has imported everything: an attempt costs
-no import. The table says how often each was killed, how many runs that took, and whether their results are equal.
+same call then goes on, until it is done. Jobs are children of one process that has imported everything: no attempt
+waits for imports. The table says how often each was killed, how many runs that took, and whether results are equal.
 """
 
 import argparse
@@ -140,7 +140,7 @@ def torment(job: Job, kills: int, seed: int) -> dict[str, int | bool]:
         seed (`int`): Of the moments.
 
     Returns:
-        `dict[str, int | bool]`: `kills`, `attempts`, `runs` that came to their end, and whether all results are `equal`.
+        `dict[str, int | bool]`: `kills`, `attempts`, `runs` that came to their end, and whether all are `equal`.
 
     Raises:
         AssertionError: If after a kill something is lost, made again, or not whole.

@@ -25,7 +25,7 @@ from curriculum import draw_pool
 from drills import CALCULATION_DRILL, REPEAT_DRILL, RESULT_DRILL
 from gsm_batches import LONGEST_CANVAS, Batch, make_batches, mask_batch
 from gsm_tokenizer import build_tokenizer
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
@@ -286,10 +286,12 @@ def train(options: argparse.Namespace) -> None:
     path = state = Path(options.state)
     if options.finish:
         path = state.with_name(f"{state.name}.finish")
-    if path.exists():
-        trainer.restore(path)
-    elif state.exists():
-        trainer.restore(state)
+    begin = path if path.exists() else state
+    if begin.exists():
+        try:
+            trainer.restore(begin)
+        except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"`--state` must be whole and of this run (got {error!r} in {begin})") from error
     if options.finish and trainer.finish_from is None:
         trainer.finish_from = trainer.position.tokens
     if options.export:
