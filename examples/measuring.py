@@ -4,7 +4,6 @@
 import contextlib
 import ctypes
 import gc
-import os
 import platform
 import statistics
 import time
@@ -20,6 +19,7 @@ from tqdm.auto import tqdm
 
 import hf_learn2pd
 from hf_learn2pd.passes import PASS_POLICIES
+from hf_learn2pd.training.files import write_whole
 
 __all__ = [
     "Measurement",
@@ -207,9 +207,7 @@ def read_passes(name: str) -> dict[str, Any]:
 
 def write_file(path: Path, text: str) -> None:
     """Writes under another name and moves into place."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def environment() -> str:

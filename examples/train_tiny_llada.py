@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from muon import Muon
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tiny_batches import LONGEST_CANVAS, Batch, make_batches, mask_batch
 from tiny_tokenizer import build_tokenizer
@@ -233,12 +233,18 @@ def train(options: argparse.Namespace) -> float:
 
     Returns:
         `float`: Mean loss over about the last twenty steps.
+
+    Raises:
+        ValueError: If the state is damaged, or of a run with other sizes.
     """
     # Sharp attention leaves denormal numbers, which slow a CPU down to half; threads started from here on inherit this.
     torch.set_flush_denormal(True)
     trainer = Trainer(options)
     if Path(options.state).exists():
-        trainer.restore()
+        try:
+            trainer.restore()
+        except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"`--state` must be whole and of this run (got {error!r} in {options.state})") from error
     elif options.weights:
         trainer.load_weights(options.weights)
     trainer.model.train()

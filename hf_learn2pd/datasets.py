@@ -20,6 +20,7 @@ from .configuration import DiffusionGenerationConfig
 from .filter import UnmaskingFilter
 from .passes import PassPolicy
 from .training.arguments import check_path
+from .training.files import make_directory, write_whole
 from .training.fingerprint import fingerprint_module, fingerprint_policy, fingerprint_tokenizer
 from .training.prompts import Chat, read_prompts, tokenize_prompts
 
@@ -90,7 +91,7 @@ def generate_dataset(
         "options": str({name: fingerprint_policy(value) for name, value in sorted(generate_options.items())}),
     }
     state = PartialState()
-    parts.mkdir(parents=True, exist_ok=True)
+    make_directory("output_path", parts)
     done = _read_parts(parts, made_with, state.is_main_process)
     # All have to see the same parts before the first writes another.
     state.wait_for_everyone()
@@ -163,7 +164,7 @@ def _read_parts(parts: Path, made_with: dict[str, str], warn: bool) -> dict[int,
         try:
             part = json.loads(file.read_text(encoding="utf-8"))
             whole = part.pop("content") == _digest(part)
-        except (ValueError, AttributeError, TypeError, KeyError):
+        except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
             whole = False
         if not whole:
             if warn:
@@ -180,10 +181,7 @@ def _read_parts(parts: Path, made_with: dict[str, str], warn: bool) -> dict[int,
 
 
 def _write(file: Path, text: str) -> None:
-    """Writes a file under another name and moves it into place."""
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, file)
+    write_whole(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _digest(content: Any) -> str:

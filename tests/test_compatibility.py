@@ -4,6 +4,7 @@
 import ast
 import importlib
 import inspect
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,21 @@ def test_no_other_module_uses_private_names_of_transformers():
                 assert node.module not in gathered, f"{file}:{node.lineno}: import it from compatibility"
             elif isinstance(node, ast.Attribute) and node.attr in ("_attn_implementation", "_from_model_config"):
                 raise AssertionError(f"{file}:{node.lineno}: {node.attr} is for compatibility to know")
+
+
+def test_what_may_change_is_written_down_and_there():
+    script = runpy.run_path(str(PACKAGE.parent / ".ci" / "private_symbols"))
+    found = script["private_symbols"](PACKAGE)
+    text = (PACKAGE.parent / ".github" / "CONTRIBUTING.md").read_text()
+    assert text.split("```")[3].split() == list(found)
+    for name, places in found.items():
+        if name.startswith("transformers."):
+            module, _, attribute = name.rpartition(".")
+            # The server's needs packages that are not everywhere.
+            if module != "transformers.cli.serve":
+                assert hasattr(importlib.import_module(module), attribute), (name, places)
+        else:
+            assert any(hasattr(base, name) for base in (*script["BASES"], torch)), (name, places)
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,7 @@ def test_a_killed_run_goes_on_without_loss_or_repetition(model, collected, tmp_p
         collect_trajectories(model, PROMPTS, tmp_path, **OPTIONS)
     assert len(contents(tmp_path)) == 2
     # Half a file, as a power cut would leave it, has another name.
-    (tmp_path / "trajectories-00002.tmp").write_bytes(b"half")
+    (tmp_path / "trajectories-00002.safetensors.0123.tmp").write_bytes(b"half")
     again = collect_trajectories(model, PROMPTS, tmp_path, **OPTIONS)
     assert calls == 4 and contents(tmp_path) == contents(expected)
     # Nothing is left over.

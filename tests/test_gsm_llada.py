@@ -245,6 +245,15 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(toy_options, monkeypatch):
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
+def test_a_run_that_was_killed_behind_its_last_step_takes_no_other(toy_options, monkeypatch):
+    options = toy_options("toy", "--steps", "2")
+    train_gsm_llada.train(options)
+    before = load_file(options.state)
+    monkeypatch.setattr(train_gsm_llada.Trainer, "step", lambda *_: pytest.fail("a third step"))
+    train_gsm_llada.train(options)
+    assert all(torch.equal(values, before[name]) for name, values in load_file(options.state).items())
+
+
 def test_a_finished_run_leaves_its_state_and_its_export_loads(toy_options):
     options = toy_options("toy", "--steps", "4", "--log-every", "2")
     train_gsm_llada.train(options)

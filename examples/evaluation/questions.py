@@ -51,7 +51,7 @@ def load_questions(data: str, num_prompts: int) -> tuple[list[str], Checks]:
         `tuple[list[str], list[Callable[[str], bool]]]`: Prompts, and for each whether a text answers it.
 
     Raises:
-        ValueError: If the file is not there, or has fewer questions.
+        ValueError: If the file is not there, is damaged, or has fewer questions.
     """
     if data == "tasks":
         samples = [task_sample(TASK_SEED, index, "test") for index in range(num_prompts)]
@@ -64,7 +64,17 @@ def load_questions(data: str, num_prompts: int) -> tuple[list[str], Checks]:
         return [each.prompt for each in problems], [partial(is_number_correct, each) for each in problems]
     if not Path(data).is_file():
         raise ValueError(f"`--data` must be 'tasks', 'gsm' or a JSONL file (got {data!r})")
-    lines = [json.loads(line) for line in Path(data).read_text(encoding="utf-8").splitlines() if line]
+    lines = []
+    # As bytes: text would also be split at the line separators that JSON strings may hold.
+    for number, line in enumerate(Path(data).read_bytes().splitlines(), 1):
+        if line.strip():
+            try:
+                found = json.loads(line)
+                lines.append({"prompt": found["prompt"], "answer": found["answer"]})
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(
+                    f"`--data` must hold `prompt` and `answer` in every line (got {error!r} in {data}:{number})"
+                ) from error
     if len(lines) < num_prompts:
         raise ValueError(f"`--num-prompts` must be at most the questions of the file, {len(lines)} (got {num_prompts})")
     lines = lines[:num_prompts]

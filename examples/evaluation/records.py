@@ -115,9 +115,25 @@ def write_run(folder: Path, run: Run) -> None:
 
 
 def read_run(path: Path) -> Run:
-    """Reads one run."""
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    return Run(**stored | {"records": [Record(**record) for record in stored["records"]]})
+    """
+    Reads one run.
+
+    Args:
+        path (`Path`): Its file.
+
+    Returns:
+        [`Run`]
+
+    Raises:
+        ValueError: If it is not whole.
+    """
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return Run(**stored | {"records": [Record(**record) for record in stored["records"]]})
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"`{path}` must be a run as it was written; without the file it is made again (got {error!r})"
+        ) from error
 
 
 def read_runs(folder: Path) -> list[Run]:
@@ -131,7 +147,7 @@ def read_runs(folder: Path) -> list[Run]:
         `list[Run]`
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or one is not whole.
     """
     paths = sorted(folder.glob("*/*.json"))
     if not paths:
@@ -148,9 +164,9 @@ def check_folder(folder: Path, asked: dict[str, Any]) -> None:
         asked (`dict[str, Any]`): Questions, model and lengths.
 
     Raises:
-        ValueError: If a run in it was asked something else.
+        ValueError: If a run in it was asked something else, or is not whole.
     """
     for path in folder.glob("*/*.json"):
-        found = json.loads(path.read_text(encoding="utf-8"))["asked"]
+        found = read_run(path).asked
         if found != asked:
             raise ValueError(f"`--output` must be empty or of {asked} (got a folder of {found})")

@@ -2,9 +2,9 @@
 """Answer one prompt, and say how many forward passes that took."""
 
 import argparse
-import os
 from pathlib import Path
 
+from ..training.files import write_whole
 from .answer import add_generation_arguments, generation_options, write_answer
 from .models import add_model_arguments, load
 
@@ -34,6 +34,5 @@ def run(options: argparse.Namespace) -> None:
     answer = write_answer(model, tokenizer, [{"role": "user", "content": options.prompt}], **generation)
     print(f"{answer.text}\n\n{answer.summary()}")
     if options.report is not None:
-        temporary = options.report.with_name(f"{options.report.name}.tmp")
-        temporary.write_text(answer.output.report(tokenizer), encoding="utf-8")
-        os.replace(temporary, options.report)
+        page = answer.output.report(tokenizer)
+        write_whole(options.report, lambda temporary: temporary.write_text(page, encoding="utf-8"))

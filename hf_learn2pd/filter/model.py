@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
+from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from torch import nn
 
 from .features import FEATURES, HIDDEN_STATE, stack_features
@@ -270,7 +271,8 @@ class UnmaskingFilter(
         """
         Saves `model.safetensors`, `config.json` and, where there is none yet, the card `README.md`.
 
-        Every file is written under another name and moved into place, so an interrupted call leaves no half a file.
+        Every file is written under another name and moved into place, so an interrupted call leaves no half a file. The
+        weights go first and come last: nobody can load them with the threshold of others.
         Arguments are those of [`~huggingface_hub.ModelHubMixin.save_pretrained`]; `model_card_kwargs` may hold
         `repo_id`, and Markdown for the sections `training` and `results`.
         """
@@ -288,7 +290,8 @@ class UnmaskingFilter(
             super().save_pretrained(temporary, **kwargs)
             if "repo_id" in kwargs["model_card_kwargs"]:
                 write_custom_generate(Path(temporary), kwargs["model_card_kwargs"]["repo_id"])
-            for file in Path(temporary).rglob("*.*"):
+            (directory / SAFETENSORS_SINGLE_FILE).unlink(missing_ok=True)
+            for file in sorted(Path(temporary).rglob("*.*"), key=lambda file: file.name == SAFETENSORS_SINGLE_FILE):
                 target = directory / file.relative_to(temporary)
                 if file.name != "README.md" or not target.exists():
                     target.parent.mkdir(exist_ok=True)

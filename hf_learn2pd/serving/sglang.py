@@ -72,8 +72,7 @@ class Learn2PDAlgorithm(DllmAlgorithm):
         places = place.masked_fill(~chosen, self.block_size)
         new = torch.nn.functional.pad(ids, (0, 1)).scatter(1, places, tokens.to(ids.dtype))[:, :-1]
         forward_batch.input_ids.copy_(new.reshape(-1))
-        finished: list[bool] = (~masked.any(dim=-1)).tolist()
-        return finished
+        return [not any(row) for row in masked.tolist()]
 
 
 def register() -> None:

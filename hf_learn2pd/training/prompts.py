@@ -54,12 +54,13 @@ def read_prompts(source: str | os.PathLike[str] | Iterable[Any], field: str | No
 
 
 def _lines(file: Path) -> Iterator[Any]:
-    with file.open(encoding="utf-8") as lines:
+    # As bytes: a file that ends amid a character is named as well, and only line feeds end a line.
+    with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 try:
                     yield json.loads(line)
-                except json.JSONDecodeError as error:
+                except ValueError as error:
                     raise ValueError(
                         f"`prompts` must be JSON in every line (got {error} in {file}:{number})"
                     ) from error

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from hf_learn2pd import __version__
 
 from ..special_tokens import SpecialTokens
+from .files import make_directory, read_tensors, write_tensors
 from .fingerprint import fingerprint_module, fingerprint_policy
 
 __all__ = ["StockTexts"]
@@ -59,7 +58,7 @@ class StockTexts:
         self.ends = SpecialTokens.of(model.generation_config, model.config, torch.device("cpu")).eos
         self.made_with = ""
         if self.directory is not None:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            make_directory("texts", self.directory)
             told = {name: fingerprint_policy(value) for name, value in sorted(self.options.items())}
             self.made_with = json.dumps([__version__, fingerprint_module(model), told])
 
@@ -81,13 +80,19 @@ class StockTexts:
         file = self.directory / f"stock-{digest}.safetensors"
         if file.exists():
             try:
-                return load_file(file)
-            except (SafetensorError, OSError) as error:
+                return self._read(file, len(batch["input_ids"]))
+            except ValueError as error:
                 warnings.warn(f"{file} is damaged ({error}) and is made again", stacklevel=3)
         texts = self._decode(batch)
-        temporary = file.with_suffix(".tmp")
-        save_file(texts, temporary)
-        os.replace(temporary, file)
+        write_tensors(file, texts)
+        return texts
+
+    def _read(self, file: Path, rows: int) -> dict[str, torch.Tensor]:
+        """Reads one file; raises `ValueError` if it is not whole."""
+        _, texts = read_tensors(file)
+        shapes = {name: tuple(tensor.shape) for name, tensor in texts.items()}
+        if shapes != {"answers": (rows, self.options["max_new_tokens"]), "nfe": (rows,)}:
+            raise ValueError(f"other tensors than those of texts, {shapes}")
         return texts
 
     def _decode(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

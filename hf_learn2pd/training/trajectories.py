@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer
 
@@ -24,7 +22,8 @@ from ..options import OPTIONS
 from ..passes import FullCanvas, PassPolicy
 from ..unmasking import UnmaskingStrategy
 from .arguments import check_path, own_block_length
-from .fingerprint import fingerprint_module, fingerprint_policy, fingerprint_tensors, fingerprint_tokenizer
+from .files import make_directory, read_tensors, write_tensors, write_whole
+from .fingerprint import fingerprint_module, fingerprint_policy, fingerprint_tokenizer
 from .prompts import read_prompts, tokenize_prompts
 from .replay import Trajectories, replay
 from .texts import StockTexts
@@ -108,7 +107,7 @@ def collect_trajectories(
         raise ValueError("`hidden_states` must be False with a model of `enable_decoding`, which gives none (got True)")
     state = PartialState()
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory("directory", directory)
     tokenizer = tokenizer or AutoTokenizer.from_pretrained(model.name_or_path)
     batches = enumerate(tokenize_prompts(model, tokenizer, read_prompts(prompts), batch_size))
     made_with = {
@@ -155,19 +154,15 @@ def collect_trajectories(
                 suffix_length=suffix_length,
                 hidden_states=hidden_states,
             ).map(lambda values: values.cpu().contiguous())
-            metadata = files[file] | {"content": fingerprint_tensors(trajectories.tensors())}
-            temporary = file.with_suffix(".tmp")
-            save_file(trajectories.tensors(), temporary, metadata=metadata)
-            os.replace(temporary, file)
+            write_tensors(file, trajectories.tensors(), files[file])
         bar.update(len(batch["input_ids"]))
     bar.close()
     if not files:
         raise ValueError("`prompts` must hold at least one prompt (got none)")
     state.wait_for_everyone()
     if state.is_main_process:
-        temporary = directory / f"{_RUN}.tmp"
-        temporary.write_text(json.dumps({file.name: origin for file, origin in files.items()}, indent=1))
-        os.replace(temporary, directory / _RUN)
+        listed = json.dumps({file.name: origin for file, origin in files.items()}, indent=1)
+        write_whole(directory / _RUN, lambda temporary: temporary.write_text(listed))
     state.wait_for_everyone()
     return _load(files)
 
@@ -193,9 +188,12 @@ def load_trajectories(directory: str | os.PathLike[str]) -> Trajectories:
         )
     try:
         listed = json.loads((directory / _RUN).read_text())
-        return _load({directory / name: dict(origin) for name, origin in listed.items()})
-    except (json.JSONDecodeError, AttributeError) as error:
+        files = {directory / name: dict(origin) for name, origin in listed.items()}
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(f"`directory` must hold a list of files in {_RUN} (got {error} in {directory})") from error
+    if not files or any(file.parent != directory or ".." in file.parts for file in files):
+        raise ValueError(f"`directory` must hold the files that {_RUN} lists, and at least one (got {[*listed]})")
+    return _load(files)
 
 
 def _load(files: dict[Path, dict[str, str]]) -> Trajectories:
@@ -203,7 +201,7 @@ def _load(files: dict[Path, dict[str, str]]) -> Trajectories:
     for file, origin in files.items():
         try:
             metadata, trajectories = _read(file)
-        except (SafetensorError, OSError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(f"`directory` must hold whole trajectories (got {error} in {file})") from error
         if changed := _differences(origin, metadata):
             raise ValueError(f"`directory` must hold files of one run (got another {changed} in {file})")
@@ -212,14 +210,10 @@ def _load(files: dict[Path, dict[str, str]]) -> Trajectories:
 
 
 def _read(file: Path) -> tuple[dict[str, str], Trajectories]:
-    """Reads one file; raises `SafetensorError`, `OSError` or `ValueError` if it is not whole."""
-    with safe_open(file, framework="pt") as opened:
-        metadata = opened.metadata() or {}
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    """Reads one file; raises `ValueError` if it is not whole."""
+    metadata, tensors = read_tensors(file)
     if {*tensors, "hidden_states"} != {field.name for field in fields(Trajectories)}:
         raise ValueError(f"other tensors than those of trajectories, {sorted(tensors)}")
-    if "content" in metadata and metadata["content"] != fingerprint_tensors(tensors):
-        raise ValueError("other bytes than were written")
     return metadata, Trajectories(**tensors)
 
 
@@ -233,7 +227,7 @@ def _is_done(file: Path, origin: dict[str, str], warn: bool) -> bool:
         return False
     try:
         metadata, _ = _read(file)
-    except (SafetensorError, OSError, ValueError) as error:
+    except ValueError as error:
         if warn:
             warnings.warn(f"{file} is damaged or foreign ({error}) and is made again", stacklevel=3)
         return False

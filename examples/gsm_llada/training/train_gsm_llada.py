@@ -25,7 +25,7 @@ from curriculum import draw_pool
 from drills import CALCULATION_DRILL, REPEAT_DRILL, RESULT_DRILL
 from gsm_batches import LONGEST_CANVAS, Batch, make_batches, mask_batch
 from gsm_tokenizer import build_tokenizer
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
@@ -195,6 +195,11 @@ class Trainer:
             rate *= max(0.0, 1 - (self.position.tokens - self.finish_from) / self.options.finish)
         return rate
 
+    def is_done(self) -> bool:
+        """Whether the last step has been taken: that of `--steps`, or the one with which the rates reach zero."""
+        stop_at = self.options.steps
+        return 0 < stop_at <= self.position.step or (self.finish_from is not None and self.rate() == 0)
+
     def step(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Takes one optimiser step; returns sums for the log: losses, and right results of calculations."""
         rate = self.rate()
@@ -281,10 +286,12 @@ def train(options: argparse.Namespace) -> None:
     path = state = Path(options.state)
     if options.finish:
         path = state.with_name(f"{state.name}.finish")
-    if path.exists():
-        trainer.restore(path)
-    elif state.exists():
-        trainer.restore(state)
+    begin = path if path.exists() else state
+    if begin.exists():
+        try:
+            trainer.restore(begin)
+        except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"`--state` must be whole and of this run (got {error!r} in {begin})") from error
     if options.finish and trainer.finish_from is None:
         trainer.finish_from = trainer.position.tokens
     if options.export:
@@ -302,7 +309,8 @@ def train(options: argparse.Namespace) -> None:
     sums: dict[str, torch.Tensor] = {}
     clock = saved = logged = time.monotonic()
     logged_tokens = position.tokens
-    for batch in trainer.batches():
+    # A run may have been killed behind its last step, when all that was left was to export.
+    for batch in () if trainer.is_done() else trainer.batches():
         for name, value in trainer.step(batch).items():
             sums[name] = sums[name] + value if name in sums else value
         now = time.monotonic()
@@ -317,7 +325,7 @@ def train(options: argparse.Namespace) -> None:
         if now - saved > 60 * options.save_minutes:
             trainer.save(path)
             saved = now
-        if stopped or position.step == options.steps or (trainer.finish_from is not None and trainer.rate() == 0):
+        if stopped or trainer.is_done():
             break
     signal.signal(signal.SIGTERM, before)
     if options.finish and trainer.rate() == 0:
