@@ -2,7 +2,8 @@
 """The task generator: deterministic, with disjoint splits, and checkable."""
 
 import pytest
-from tasks import FAMILIES, drill_sample, final_answer, is_correct, split_of, task_sample
+from task_drills import drill_sample
+from tasks import FAMILIES, final_answer, is_correct, split_of, task_sample
 from tiny_tokenizer import build_tokenizer
 
 
