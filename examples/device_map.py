@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> Any:
     parser.add_argument("--offload-folder", help="for what fits nowhere else")
     options = parser.parse_args(arguments)
 
-    tokenizer = AutoTokenizer.from_pretrained(options.model)
+    tokenizer: Any = AutoTokenizer.from_pretrained(options.model)
     model: Any = AutoModelForCausalLM.from_pretrained(
         options.model,
         dtype="auto",

@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> Any:
     parser.add_argument("--decoding", choices=hf_learn2pd.UNMASKING_STRATEGIES, help="default: the model's own")
     options = parser.parse_args(arguments)
 
-    tokenizer = AutoTokenizer.from_pretrained(options.model)
+    tokenizer: Any = AutoTokenizer.from_pretrained(options.model)
     model: Any = AutoModelForCausalLM.from_pretrained(
         options.model,
         dtype="auto",
