@@ -2,17 +2,20 @@
 """Fine-tunes a masked diffusion model with LoRA and plain `Trainer`; needs `pip install peft`."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from tasks import task_sample
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
 from hf_learn2pd import DataCollatorForMaskedDiffusion
 
 CHECKPOINT = Path(__file__).parent / "tiny_llada"
+sys.path.insert(0, str(CHECKPOINT / "training"))
+
+from tasks import task_sample
 
 
 def tokenize(tokenizer: Any, prompt: str, answer: str) -> dict[str, list[int]]:

@@ -3,23 +3,29 @@
 
 python examples/quickstart.py                                  # a few held-out questions
 python examples/quickstart.py "reverse the list cat, dog, owl."  # your own
-python examples/quickstart.py --num-prompts 400                # the table of the README
+python examples/quickstart.py --num-prompts 400                # a table over more of them
 """
 
 import argparse
-from collections.abc import Sequence
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import Measurement, environment, measure
-from tasks import Sample, is_correct, task_sample
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import hf_learn2pd
 
-__all__ = ["DECODERS", "main", "table"]
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "tiny_llada" / "training"))
+sys.path.insert(0, str(HERE / "evaluation"))
+
+from comparison import answers, table
+from measuring import Measurement, environment, measure
+from tasks import task_sample
+
+__all__ = ["DECODERS", "main"]
 
 # Of the stream of held-out samples; the filter and its threshold never see them.
 SEED = 2509
@@ -32,50 +38,20 @@ DECODERS: dict[str, dict[str, Any]] = {
 }
 
 
-def table(measured: dict[str, Measurement], samples: Sequence[Sample] | None) -> str:
-    """
-    Formats measurements as a Markdown table.
-
-    Args:
-        measured (`dict[str, Measurement]`): By name; the first is what the others are compared with.
-        samples (`Sequence[Sample]`, *optional*): The questions, if their answers are known.
-
-    Returns:
-        `str`
-    """
-    first = next(iter(measured.values()))
-    lines = [
-        "| decoder | exact match | NFE | TPF | tokens/s | fewer passes | faster |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, one in measured.items():
-        score = "-"
-        if samples is not None:
-            right = sum(is_correct(sample, text) for sample, text in zip(samples, one.texts, strict=True))
-            score = f"{100 * right / len(samples):.1f}"
-        lines.append(
-            f"| {name} | {score} | {one.nfe:.1f} | {one.tokens_per_forward:.2f} | {one.tokens_per_second:.0f} "
-            f"| {first.nfe / one.nfe:.1f}x | {one.tokens_per_second / first.tokens_per_second:.1f}x |"
-        )
-    return "\n".join(lines)
-
-
 def main(arguments: list[str] | None = None) -> dict[str, Measurement]:
     """Runs the comparison; returns what was measured, by decoder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prompts", nargs="*", help="your own questions instead of held-out ones")
-    parser.add_argument("--model", default=str(Path(__file__).parent / "tiny_llada"))
+    parser.add_argument("--model", default=str(HERE / "tiny_llada"))
     parser.add_argument("--num-prompts", type=int, default=6, help="held-out questions (default: %(default)s)")
     parser.add_argument("--max-new-tokens", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=16)
     options = parser.parse_args(arguments)
 
     tokenizer = AutoTokenizer.from_pretrained(options.model)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     model: Any = AutoModelForCausalLM.from_pretrained(options.model)
-    model.to(device)
-    samples = None
-    prompts = options.prompts
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    samples, prompts = None, options.prompts
     if not prompts:
         samples = [task_sample(SEED, index, "test") for index in range(options.num_prompts)]
         prompts = [sample.prompt for sample in samples]
@@ -89,14 +65,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Measurement]:
         measured[name] = measure(
             model, tokenizer, prompts, options.batch_size, max_new_tokens=options.max_new_tokens, **decoder
         )
-    for index, prompt in enumerate(prompts[:6]):
-        print(f"\n> {prompt}")
-        answers: dict[str, list[str]] = {}
-        for name, one in measured.items():
-            answers.setdefault(one.texts[index], []).append(name)
-        for text, names in answers.items():
-            right = "" if samples is None else (" (right)" if is_correct(samples[index], text) else " (wrong)")
-            print(f"{text}\n    -- {'; '.join(names)}{right}")
+    print(answers(prompts[:6], measured, samples))
     print(f"\n{table(measured, samples)}\n")
     print(
         f"{len(prompts)} prompts, {options.max_new_tokens} new tokens, block length "

@@ -194,7 +194,8 @@ OPTIONS = {
             _holds(is_fraction, "between 0 and 1"),
             "Confidence above which another token replaces one of the current block that is unmasked already, for "
             'models trained to edit: LLaDA2.1, published with 0.5 beside `decoding={"name": "threshold", "threshold": '
-            "0.7}`, and 0 beside 0.5 for speed. What is unmasked is final if None.",
+            "0.7}`, and 0 beside 0.5 for speed. What is unmasked is final if None. Source: "
+            "https://huggingface.co/papers/2602.08676.",
         ),
         Option(
             "max_post_steps",
@@ -216,7 +217,8 @@ OPTIONS = {
             'right of it as well, each until the next block begins; `"local"`, all but those of the block before, '
             'which are computed once more when a block begins; `"sliding"`, all but those of 24 columns left of the '
             "block, until a block's worth of tokens has been unmasked; None to compute all in every pass. Much faster, "
-            "but not exact. `generate` also takes a [`PassPolicy`].",
+            "but not exact: what is kept is as old as the row's last refresh. Models that are block-causal always keep "
+            "keys and values, which is exact there, and refuse this option. `generate` also takes a [`PassPolicy`].",
         ),
         Option(
             "suffix_length",
@@ -224,7 +226,8 @@ OPTIONS = {
             None,
             _integer(0),
             "Masked columns right of the block that are in sight, beside the last one of the canvas, which tells the "
-            "model how much room it has; all if None. Passes are that much smaller.",
+            "model how much room it has; all if None. Passes are that much smaller, and no longer grow with "
+            "`max_new_tokens`. Source: https://huggingface.co/papers/2601.17917.",
         ),
         Option(
             "refresh_every",
@@ -239,7 +242,9 @@ OPTIONS = {
             "`str`",
             "accepted",
             _one_of("accepted", "cut", "predicted"),
-            'What ends a row: `"accepted"`, `"cut"`, `"predicted"` (see [`EndOfTextCriteria`]) or None.',
+            'What ends a row: `"accepted"`, whose text equals the one without any stop; `"cut"` or `"predicted"`, '
+            "which save more and change the context (see [`EndOfTextCriteria`]); or None, which stops nowhere. Flash "
+            "attention refuses the two that cut together with a `block_cache`.",
         ),
         Option("logits_eos_inf", "`bool`", False, check_bool, "LLaDA's option never to predict end-of-text."),
         Option(
@@ -264,7 +269,12 @@ OPTIONS = {
             "Arguments of `torch.compile`, with which the decoder is then compiled, on any device. Passes are padded "
             "to few sizes, which are dynamic dimensions unless `dynamic=False`; with the default mode, "
             '`"reduce-overhead"`, CUDA graphs replay them on a GPU. Attention must be sdpa or eager. What a '
-            "`block_cache` is kept in stays allocated for the next call. `disable_compile=True` switches it off.",
+            "`block_cache` is kept in stays allocated for the next call: at most four graphs serve all sizes, two for "
+            "batches of one row and two for larger ones, and no prompt makes a new one. The first call takes the time "
+            "to compile; neither texts nor counts change. `model.compile()` does the same for every call, while "
+            "`torch.compile(model)` does not reach `generate`. Mixtures of experts want "
+            '`experts_implementation="batched_mm"`, without which their experts take a pass apart. '
+            "`disable_compile=True` switches it off.",
         ),
         Option("mask_token_id", "`int`", None, _token_id, "Id of the mask token. Defaults to the model config's."),
         Option(

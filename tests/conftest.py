@@ -1,8 +1,9 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
-"""Models and cases that many tests share: a scripted model, the golden checkpoints, the list of strategies."""
+"""Models and cases that many tests share: a scripted model, golden and shipped checkpoints, the list of strategies."""
 
 import functools
 import json
+import sys
 from logging import getLogger
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from hf_learn2pd import (
@@ -37,6 +38,11 @@ from hf_learn2pd import (
 )
 
 GOLDENS = Path(__file__).parent / "goldens"
+EXAMPLES = Path(__file__).parents[1] / "examples"
+CHECKPOINT = EXAMPLES / "tiny_llada"
+# Scripts are imported by their names, as they import each other.
+for folder in ("", "benchmarks", "evaluation", "filter_training", "gsm_llada/training", "tiny_llada/training"):
+    sys.path.insert(0, str(EXAMPLES / folder))
 VOCAB, MASK, EOT = 12, 11, 10
 
 # One thread: forwards of tiny models are faster without waiting for a second one.
@@ -120,6 +126,25 @@ def golden_cases(file: str) -> Any:
 @pytest.fixture
 def tiny_llada() -> Any:
     return golden_model("tiny_llada")
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    """The shipped checkpoint."""
+    return AutoModelForCausalLM.from_pretrained(CHECKPOINT)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return AutoTokenizer.from_pretrained(CHECKPOINT)
+
+
+def inputs_of(tokenizer: Any, prompts: list[str]) -> Any:
+    """Chats of one question each, padded on the left."""
+    chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    return tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+    )
 
 
 # Every strategy that needs no known output, in an easy and in a demanding configuration.

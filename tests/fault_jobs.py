@@ -16,7 +16,8 @@ from typing import Any
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CHECKPOINT = EXAMPLES / "tiny_llada"
 FILTER = CHECKPOINT / "unmasking_filter"
-SCRIPTS = [EXAMPLES, EXAMPLES / "evaluation", EXAMPLES / "gsm_llada" / "training"]
+FOLDERS = ("", "evaluation", "filter_training", "gsm_llada/training", "tiny_llada/training")
+SCRIPTS = [EXAMPLES / folder for folder in FOLDERS]
 EVALUATION, FILTER_TRAINING, TASKS = "run", "train_filter", "tasks"
 TINY_TRAINING, GSM_TRAINING = "train_tiny_llada", "train_gsm_llada"
 

@@ -3,27 +3,20 @@
 
 import json
 import sys
-from pathlib import Path
 
+import benchmark
+import measuring
+import profile_loop
 import pytest
+import side_by_side
 import torch
-from conftest import golden_model
+from conftest import CHECKPOINT, golden_model
+from naive_loop import naive_generate
+from profile_loop import forward_share
+from tasks import task_sample
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
-import benchmark  # noqa: E402
-import measuring  # noqa: E402
-import profile_loop  # noqa: E402
-import side_by_side  # noqa: E402
-from naive_loop import naive_generate  # noqa: E402
-from profile_loop import forward_share  # noqa: E402
-from tasks import task_sample  # noqa: E402
-from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
-
-from hf_learn2pd import Threshold  # noqa: E402
-
-CHECKPOINT = EXAMPLES / "tiny_llada"
+from hf_learn2pd import Threshold
 
 
 def test_the_naive_loop_writes_what_the_stock_loop_writes():

@@ -3,13 +3,13 @@
 
 import io
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from conftest import EXAMPLES, inputs_of
+from tasks import task_sample
 
 import hf_learn2pd
 from hf_learn2pd.commands import main
@@ -17,25 +17,10 @@ from hf_learn2pd.commands.answer import read_value
 from hf_learn2pd.commands.chat import Conversation
 from hf_learn2pd.commands.drafts import DraftStreamer
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
-from tasks import task_sample  # noqa: E402
-
 CHECKPOINT = str(EXAMPLES / "tiny_llada")
 QUESTION = task_sample(7, 1, "test").prompt
 
 console = pytest.importorskip("rich.console", reason="the chat shows its drafts with rich")
-
-
-@pytest.fixture(scope="module")
-def model():
-    return AutoModelForCausalLM.from_pretrained(CHECKPOINT)
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return AutoTokenizer.from_pretrained(CHECKPOINT)
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +30,7 @@ def expected(model, tokenizer):
 
 
 def answer_of(model, tokenizer, **options):
-    chat = [{"role": "user", "content": QUESTION}]
-    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    inputs = inputs_of(tokenizer, [QUESTION])
     output = model.generate(**inputs, return_dict_in_generate=True, **options)
     answer = output.sequences[0, inputs["input_ids"].shape[1] :]
     return tokenizer.decode(answer, skip_special_tokens=True), int(output.nfe)

@@ -7,20 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
+from conftest import CHECKPOINT
+from tasks import task_sample
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_learn2pd import Learn2PD, UnmaskingFilter
 from hf_learn2pd.datasets import generate_dataset
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
-CHECKPOINT = EXAMPLES / "tiny_llada"
-sys.path.insert(0, str(EXAMPLES))
-
-from tasks import task_sample  # noqa: E402
 
 PROMPTS = [task_sample(7, index).prompt for index in range(5)]
 OPTIONS = {"decoding": "threshold", "max_new_tokens": 48, "progress": False}

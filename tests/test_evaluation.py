@@ -4,28 +4,25 @@
 import json
 import math
 import random
-import sys
-from pathlib import Path
 
 import pytest
+import report
+import run
+from bootstrap import paired_difference
+from conftest import EXAMPLES
+from decoders import CURVES
+from methods import METHODS, OTHERS
+from questions import ends_with, load_questions
+from records import Record, Run, read_runs, write_run
+from selection import area_under_curve, best_settings, ratios, score
+from tables import make_tables
+from tasks import task_sample
 
 import hf_learn2pd
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-sys.path[:0] = [str(EXAMPLES), str(EXAMPLES / "evaluation")]
-
-import report  # noqa: E402
-import run  # noqa: E402
-from bootstrap import paired_difference  # noqa: E402
-from decoders import CURVES  # noqa: E402
-from methods import METHODS, OTHERS  # noqa: E402
-from questions import ends_with, load_questions  # noqa: E402
-from records import Record, Run, read_runs, write_run  # noqa: E402
-from selection import area_under_curve, best_settings, ratios, score  # noqa: E402
-from tables import make_tables  # noqa: E402
-from tasks import task_sample  # noqa: E402
-
-README = (EXAMPLES.parent / "README.md").read_text()
+PAGES = README, RESULTS = [
+    path.read_text() for path in (EXAMPLES.parent / "README.md", EXAMPLES / "evaluation" / "RESULTS.md")
+]
 LENGTHS = ["--num-prompts", "2", "--max-new-tokens", "32"]
 
 
@@ -221,12 +218,21 @@ def test_tables_are_replaced_between_their_markers():
     assert report.fill(filled, {"x": "new"}) == filled
 
 
-def test_the_readme_has_the_table():
+@pytest.mark.parametrize("page", [README, RESULTS], ids=["README", "RESULTS"])
+def test_the_readme_and_the_results_have_the_table(page):
     for name, method in METHODS.items():
-        assert f'| `"{name}"` | `{method.call}` | {method.rule} | [{method.paper}]' in README
+        assert f'| `"{name}"` | `{method.call}` | {method.rule} | [{method.paper}]' in page
     assert set(METHODS) == set(hf_learn2pd.UNMASKING_STRATEGIES)
     for call, rule, _ in OTHERS.values():
-        assert f"| {call} | {rule} |" in README
+        assert f"| {call} | {rule} |" in page
+
+
+def test_the_readme_takes_its_figures_from_the_results():
+    short, long = (
+        [row.strip("| ").split(" | ") for row in page.splitlines() if row.startswith('| `"')] for page in PAGES
+    )
+    assert len(short) == len(METHODS) + len(OTHERS)
+    assert [row[:4] + row[4].split(" at ") for row in short] == [[*row[:4], row[5], row[4]] for row in long]
 
 
 def test_the_first_setting_is_the_default_that_the_table_states():

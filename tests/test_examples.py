@@ -1,41 +1,23 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """The shipped checkpoint and the scripts that use it."""
 
-import sys
-from pathlib import Path
-
+import device_map
 import pytest
+import quickstart
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, TextStreamer
+import train_filter
+from conftest import CHECKPOINT, EXAMPLES, inputs_of
+from tasks import is_correct, task_sample
+from transformers import TextStreamer
 
 from hf_learn2pd import LladaForMaskedDiffusion, UnmaskingFilter
 from hf_learn2pd.training.trajectories import load_trajectories
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-sys.path.insert(0, str(EXAMPLES))
 
-import quickstart  # noqa: E402
-import train_filter  # noqa: E402
-from tasks import is_correct, task_sample  # noqa: E402
-
-CHECKPOINT = EXAMPLES / "tiny_llada"
-
-
-@pytest.fixture(scope="module")
-def model():
-    return AutoModelForCausalLM.from_pretrained(CHECKPOINT)
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return AutoTokenizer.from_pretrained(CHECKPOINT)
-
-
-def inputs_of(tokenizer, prompts):
-    chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
-    return tokenizer.apply_chat_template(
-        chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
-    )
+def test_a_file_directly_in_examples_is_one_idea():
+    lengths = {file.name: len(file.read_text().splitlines()) for file in EXAMPLES.glob("*.py")}
+    assert "quickstart.py" in lengths and max(lengths.values()) < 80, lengths
+    assert max(len(file.read_text().splitlines()) for file in EXAMPLES.rglob("*.py")) <= 400
 
 
 def test_the_checkpoint_is_small_and_in_the_official_layout(model):
@@ -127,3 +109,28 @@ def test_lora_saves_an_adapter_that_answers(tokenizer, tmp_path, capsys):
     assert not (tmp_path / "model.safetensors").exists()
     factors = [value for name, value in loaded.named_parameters() if ".lora_B." in name]
     assert factors and all(value.abs().max() > 0 for value in factors)
+
+
+def answer_of(model, tokenizer, prompt):
+    inputs = inputs_of(tokenizer, [prompt])
+    return tokenizer.decode(model.generate(**inputs)[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def test_a_model_spread_over_memory_and_disk_gives_the_same_answer(model, tokenizer, tmp_path, capsys):
+    prompt = task_sample(7, 5, "test").prompt
+    memory = ["--max-memory", "cpu=3MB", "--offload-folder", str(tmp_path)]
+    spread = device_map.main([prompt, *memory])
+    assert set(spread.hf_device_map.values()) == {"cpu", "disk"}
+    assert capsys.readouterr().out.rstrip().endswith(answer_of(model, tokenizer, prompt))
+    assert device_map.read_memory(["0=10GB", "cpu=20GB"]) == {0: "10GB", "cpu": "20GB"}
+
+
+def test_weights_of_eight_bits_take_less_memory_and_answer(model, tokenizer, capsys):
+    pytest.importorskip("torchao", reason="needs pip install torchao")
+    import quantize
+    from torchao.utils import get_model_size_in_bytes
+
+    prompt = task_sample(7, 5, "test").prompt
+    quantised = quantize.main([prompt])
+    assert get_model_size_in_bytes(quantised) < 0.4 * get_model_size_in_bytes(model)
+    assert is_correct(task_sample(7, 5, "test"), capsys.readouterr().out)

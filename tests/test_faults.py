@@ -25,7 +25,6 @@ from hf_learn2pd.training.trajectories import collect_trajectories, load_traject
 TESTS = Path(__file__).parent
 EXAMPLES = TESTS.parent / "examples"
 CHECKPOINT = EXAMPLES / "tiny_llada"
-sys.path[:0] = [str(EXAMPLES), str(EXAMPLES / "evaluation"), str(EXAMPLES / "gsm_llada" / "training")]
 
 import train_tiny_llada  # noqa: E402
 from questions import load_questions  # noqa: E402

@@ -1,18 +1,12 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """The script that says what a filter gains by its features and its loss."""
 
-import sys
-from pathlib import Path
-
+import filter_ablation
 import pytest
 import torch
 from conftest import golden_filter
 
 from hf_learn2pd.training.trajectories import Trajectories
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-
-import filter_ablation
 
 
 def test_a_threshold_accepts_as_many_wrong_predictions_as_it_may():

@@ -6,24 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from conftest import ScriptedModel, golden_model
+from conftest import CHECKPOINT, ScriptedModel, golden_model
 from safetensors import safe_open
 from safetensors.torch import save_file
+from tasks import task_sample
 from transformers import AutoModelForCausalLM
 
 from hf_learn2pd import Learn2PD, LowConfidence, Threshold, UnmaskingFilter
 from hf_learn2pd.passes import DualCache
 from hf_learn2pd.training.trajectories import Trajectories, collect_trajectories, load_trajectories, replay
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
-CHECKPOINT = EXAMPLES / "tiny_llada"
-sys.path.insert(0, str(EXAMPLES))
-
-from tasks import task_sample  # noqa: E402
 
 PROMPTS = [task_sample(3, index).prompt for index in range(5)]
 OPTIONS = {"max_new_tokens": 64, "block_length": 16, "batch_size": 2, "progress": False}

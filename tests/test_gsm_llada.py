@@ -3,26 +3,22 @@
 
 import json
 import random
-import sys
 from pathlib import Path
-
-import pytest
-import torch
-from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "gsm_llada" / "training"))
 
 import curriculum
 import gsm_samples
+import pytest
 import score_run
+import torch
 import train_gsm_llada
 from calculations import find_calculations
 from drills import CALCULATION_DRILL, REPEAT_DRILL, RESULT_DRILL, calculation_drill, repeat_drill, result_drill
 from gsm_batches import Kind, make_batches, mask_batch
 from gsm_samples import Sample, held_out_samples, split_of, train_samples
 from gsm_tokenizer import build_tokenizer
+from safetensors.torch import load_file
 from scores import final_number, is_correct, right_calculations, score_texts
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 PROBLEM = Sample(
     99,

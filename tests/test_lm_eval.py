@@ -5,10 +5,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from conftest import CHECKPOINT, EXAMPLES
+from tasks import is_correct, task_sample
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 pytest.importorskip("lm_eval")
@@ -21,13 +22,7 @@ from lm_eval.tasks import TaskManager
 from hf_learn2pd.evaluation import Likelihood
 from hf_learn2pd.evaluation.lm_eval import DiffusionLM
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-CHECKPOINT = EXAMPLES / "tiny_llada"
 HARNESS = EXAMPLES / "evaluation" / "harness"
-sys.path.insert(0, str(EXAMPLES))
-
-from tasks import is_correct, task_sample  # noqa: E402
-
 SAMPLES = [task_sample(4096, index, "test") for index in range(6)]
 # So early that not all texts are right.
 OPTIONS = {"decoding": {"name": "threshold", "threshold": 0.3}, "block_cache": "local", "suffix_length": 32}

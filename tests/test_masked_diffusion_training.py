@@ -3,11 +3,11 @@
 
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from conftest import CHECKPOINT
+from tasks import is_correct, task_sample
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
@@ -21,12 +21,6 @@ from hf_learn2pd import (
     LladaMoeForMaskedDiffusion,
 )
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
-from tasks import is_correct, task_sample  # noqa: E402
-
-CHECKPOINT = EXAMPLES / "tiny_llada"
 VOCAB, MASK, EOT = 40, 39, 38
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
 SIZES |= {"intermediate_size": 24, "vocab_size": VOCAB, "initializer_range": 0.2}

@@ -33,6 +33,10 @@ def test_every_strategy_is_in_the_methods_table():
         assert f'| `"{name}"` | `{strategy.__name__}(' in README
 
 
+def test_a_newcomer_reads_it_in_one_go():
+    assert len(README.splitlines()) <= 180
+
+
 def test_the_two_commands_are_there():
     assert "pip install -e . && python examples/quickstart.py" in README
     assert 'pip install -e ".[test]" && pytest' in README

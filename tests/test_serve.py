@@ -12,13 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tasks import task_sample
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 ROOT = Path(__file__).parents[1]
 CHECKPOINT = str(ROOT / "examples" / "tiny_llada")
-sys.path.insert(0, str(ROOT / "examples"))
-
-from tasks import task_sample  # noqa: E402
 
 for name in ("fastapi", "uvicorn"):
     pytest.importorskip(name, reason='the server needs pip install "hf_learn2pd[serve]"')

@@ -1,14 +1,9 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """The task generator: deterministic, with disjoint splits, and checkable."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-
-from tasks import FAMILIES, drill_sample, final_answer, is_correct, split_of, task_sample
+from task_drills import drill_sample
+from tasks import FAMILIES, final_answer, is_correct, split_of, task_sample
 from tiny_tokenizer import build_tokenizer
 
 

@@ -1,20 +1,14 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """The training script: it learns, it resumes exactly, and what it exports loads."""
 
-import sys
-from pathlib import Path
-
 import pytest
-import torch
-from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-
 import tiny_tokenizer
+import torch
 import train_tiny_llada
+from safetensors.torch import load_file
 from tasks import FAMILIES
 from tiny_batches import curriculum_at, make_batches, mask_batch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """The decoders that are evaluated: for each method its range of settings, the default first."""
 
-import sys
-from pathlib import Path
 from typing import Any
+
+from measuring import read_passes
 
 from hf_learn2pd import (
     AdaBlock,
@@ -23,10 +23,6 @@ from hf_learn2pd import (
     Threshold,
     UnmaskingFilter,
 )
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from measuring import read_passes
 
 __all__ = ["CURVES", "LEARNED", "WAYS", "filter_curve", "schedule_curve"]
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
-"""The README's table of methods: what each unmasks, and what its defaults reach."""
+"""The table of methods in RESULTS.md and, shorter, in the README: what each unmasks, and what its defaults reach."""
 
 from dataclasses import dataclass
 
@@ -104,7 +104,7 @@ def find(runs: list[Run], name: str) -> tuple[Run | None, list[Run]]:
 
 def methods_table(runs: list[Run]) -> str:
     """
-    Makes the README's table of methods.
+    Makes the table of methods; the README shows the columns of NFE and accuracy only.
 
     Args:
         runs (`list[Run]`): All runs of a folder, the stock loop without a cache among them.

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-EXAMPLES = Path(__file__).parents[1]
-sys.path[:0] = [str(EXAMPLES), str(EXAMPLES / "gsm_llada" / "training")]
+for checkpoint in ("tiny_llada", "gsm_llada"):
+    sys.path.insert(0, str(Path(__file__).parents[1] / checkpoint / "training"))
 
-from tasks import is_correct, task_sample  # noqa: E402
+from tasks import is_correct, task_sample
 
 __all__ = ["ends_with", "load_questions"]
 

@@ -2,13 +2,10 @@
 """Runs on disk, one JSON file each: a decoder with a setting, at a way of passes."""
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from measuring import write_file
 

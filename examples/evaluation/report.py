@@ -3,7 +3,7 @@
 
 python examples/evaluation/report.py evaluation/tasks evaluation/gsm
 
-Each folder gets `report.md`, with the README's table of methods in it. In RESULTS.md, what stands between
+Each folder gets `report.md`, with the table of methods in it. In RESULTS.md, what stands between
 `<!-- table: NAME -->` and `<!-- end -->` is replaced; tables of other folders stay as they are. Tokens per second are
 left out unless `--speeds` is given: they are worth something where nothing else ran beside.
 """

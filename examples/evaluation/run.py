@@ -13,12 +13,12 @@ import argparse
 import hashlib
 import json
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from decoders import CURVES, LEARNED, WAYS, filter_curve, schedule_curve
+from measuring import environment, measure
 from questions import load_questions
 from records import Record, Run, check_folder, read_run, run_path, write_run
 from tqdm.auto import tqdm
@@ -27,14 +27,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from hf_learn2pd import AdaBlock, UnmaskingFilter
 from hf_learn2pd.training.fingerprint import fingerprint_module, fingerprint_policy
 
-EXAMPLES = Path(__file__).parents[1]
-sys.path.insert(0, str(EXAMPLES))
-
-from measuring import environment, measure  # noqa: E402
-
 __all__ = ["main"]
 
-TINY = EXAMPLES / "tiny_llada"
+TINY = Path(__file__).parents[1] / "tiny_llada"
 # Ways of passes at which drafts are verified.
 VERIFIED = ("none", "dual")
 

@@ -25,9 +25,9 @@ def run(options: argparse.Namespace) -> None:
     Runs the server of transformers until it is interrupted.
 
     It answers one request after the other by `model.generate`. A request's `generation_config`, a JSON string, may hold
-    every option of [`DiffusionGenerationConfig`], such as `decoding`; those it leaves out are the model's. A request
-    without it gets room for at least 1,024 new tokens, as the server gives it to all models, unless it says
-    `max_tokens`.
+    every option of [`DiffusionGenerationConfig`]; those it leaves out are the model's. The client of OpenAI sends it as
+    `extra_body={"generation_config": '{"decoding": "threshold"}'}`. A request without it gets room for at least
+    1,024 new tokens, as the server gives it to all models, unless it says `max_tokens`.
 
     Args:
         options (`argparse.Namespace`): What [`add_arguments`] has asked for.

@@ -1,5 +1,8 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
-"""Model families; importing this package registers them with the Auto classes of transformers."""
+"""Model families; importing this package registers them with the Auto classes of transformers.
+
+`AutoModel` gives a model without its LM head, so `AutoModelForCausalLM` is the one to generate with.
+"""
 
 from .dream import DreamConfig, DreamForMaskedDiffusion, DreamModel
 from .fast_dllm import FastDllmConfig, FastDllmForMaskedDiffusion, FastDllmModel

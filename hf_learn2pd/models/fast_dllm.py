@@ -72,7 +72,8 @@ class FastDllmForMaskedDiffusion(MaskedDiffusionMixin, Qwen2ForCausalLM):  # typ
     A token is predicted at the position before it: the first one of a block at the end of the block before, when that
     is complete, whatever its confidence; the others within the block. Tensors have the names of the official
     checkpoints, which are those of Qwen2. `generate` is [`DiffusionGenerationMixin.generate`]; `block_length` is what
-    the release calls the size of small blocks. Source: https://huggingface.co/papers/2509.26328.
+    the release calls the size of small blocks, 8 of the 32 as there; its cache inside of a block, an approximation, is
+    not here. Source: https://huggingface.co/papers/2509.26328.
 
     Args:
         config ([`FastDllmConfig`]): The configuration.

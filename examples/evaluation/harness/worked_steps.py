@@ -11,7 +11,7 @@ from typing import Any
 
 from datasets import Dataset
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tiny_llada" / "training"))
 
 from tasks import Sample, is_correct, task_sample
 

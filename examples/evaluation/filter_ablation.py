@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """What a filter gains by its features, its loss and its size, on prompts that it was neither trained nor tested on.
 
-python examples/filter_ablation.py --num-prompts 1000 --held-out-prompts 400 --decode 4
-python examples/filter_ablation.py --model examples/gsm_llada --prompts gsm --passes none local+64
+python examples/evaluation/filter_ablation.py --num-prompts 1000 --held-out-prompts 400 --decode 4
+python examples/evaluation/filter_ablation.py --model examples/gsm_llada --prompts gsm --passes none local+64
 
 Every recipe is trained on the same trajectories of the oracle. At a threshold that accepts so many wrong predictions in
 a thousand steps, the table says which share of the right ones is accepted. The best recipes then decode the held-out
@@ -10,6 +10,7 @@ prompts with that threshold. A run that is started again collects no trajectory 
 """
 
 import argparse
+import sys
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from typing import Any
 import torch
 from measuring import environment, read_passes
 from tqdm.auto import tqdm
-from train_filter import held_out_last, questions
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_learn2pd import Learn2PD, UnmaskingFilter
@@ -27,6 +27,11 @@ from hf_learn2pd.training.prompts import tokenize_prompts
 from hf_learn2pd.training.texts import StockTexts
 from hf_learn2pd.training.training import train_filter
 from hf_learn2pd.training.trajectories import Trajectories, collect_trajectories
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "filter_training"))
+
+from rounds import held_out_last
+from training_questions import questions
 
 __all__ = ["RECIPES", "accept_at", "main"]
 
@@ -85,7 +90,7 @@ def accept_at(filter: UnmaskingFilter, trajectories: Trajectories, wrong: float)
 def main(arguments: list[str] | None = None) -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=str(Path(__file__).parent / "tiny_llada"))
+    parser.add_argument("--model", default=str(Path(__file__).parents[1] / "tiny_llada"))
     parser.add_argument("--prompts", default="tasks", help="tasks, gsm, or a JSONL file of prompts or chats")
     parser.add_argument("--trajectories", default="ablation", help="folder to collect in (default: %(default)s)")
     parser.add_argument("--num-prompts", type=int, default=1000, help="to learn from (default: %(default)s)")

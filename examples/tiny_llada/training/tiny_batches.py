@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from tasks import FAMILIES, Sample, drill_sample, repeat_sample, task_sample
+from task_drills import drill_sample, repeat_sample
+from tasks import FAMILIES, Sample, task_sample
 from transformers import PreTrainedTokenizerFast
 
 __all__ = ["LONGEST_CANVAS", "Batch", "curriculum_at", "drills_at", "make_batches", "mask_batch"]

@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """The closed vocabulary of the worked-step tasks: every word that a question or an answer may contain."""
 
+import random
+
 __all__ = [
     "DIGITS",
     "DIRECTIONS",
@@ -12,6 +14,8 @@ __all__ = [
     "THINGS",
     "TURNS",
     "WORDINGS",
+    "close",
+    "say",
     "vocabulary",
 ]
 
@@ -59,3 +63,14 @@ def vocabulary() -> list[str]:
     wordings = [word for words, _ in WORDINGS.values() for word in words]
     groups = (DIGITS, list(".,:?"), FUNCTION_WORDS, wordings, ORDINALS, LETTERS, NAMES, THINGS, list(KINDS), PLURALS)
     return list(dict.fromkeys([word for group in groups for word in group] + DIRECTIONS + list(TURNS)))
+
+
+def say(rng: random.Random, meaning: str) -> str:
+    """Draws one of the words for a meaning, a key of `WORDINGS`."""
+    words, weights = WORDINGS[meaning]
+    return rng.choices(words, weights)[0]
+
+
+def close(rng: random.Random, answer: str) -> str:
+    """Draws the last sentence of a worked text."""
+    return f"{say(rng, 'so')} the answer is {answer}."

@@ -1,12 +1,12 @@
 # Copyright 2026 The hf_learn2pd authors. Licensed under the Apache License, Version 2.0.
 """Measure decoders: strategies, caches, batch sizes and lengths in one run, against a plain stock loop.
 
-python examples/benchmark.py --quick                                       # under a minute on two CPU cores
-python examples/benchmark.py --lengths 1024 --batch-sizes 1 4 16 64        # the small checkpoint, in earnest
-python examples/benchmark.py --prompts questions.txt --model GSAI-ML/LLaDA-8B-Instruct
-python examples/benchmark.py --shape 8b                                    # the loop itself, on random weights
-python examples/benchmark.py --shape 8b --compile --bandwidth 3.35e12      # and what compiling it gives, on an H100
-python examples/benchmark.py --memory                                      # peak memory with LLaDA's vocabulary
+python examples/benchmarks/benchmark.py --quick                               # under a minute on two CPU cores
+python examples/benchmarks/benchmark.py --lengths 1024 --batch-sizes 1 4 16 64  # the small checkpoint, in earnest
+python examples/benchmarks/benchmark.py --prompts questions.txt --model GSAI-ML/LLaDA-8B-Instruct
+python examples/benchmarks/benchmark.py --shape 8b                            # the loop itself, on random weights
+python examples/benchmarks/benchmark.py --shape 8b --compile --bandwidth 3.35e12  # compiled as well, on an H100
+python examples/benchmarks/benchmark.py --memory                              # peak memory with LLaDA's vocabulary
 """
 
 import argparse
@@ -20,15 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import Measurement, environment, measure, read_passes, tokenize, write_file
 from naive_loop import naive_generate
 from profile_compiled import profile_compiled
 from profile_loop import SHAPES, profile_memory, profile_shape
-from tasks import Sample, is_correct, task_sample
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_learn2pd import Threshold
+
+EXAMPLES = Path(__file__).parents[1]
+for folder in ("evaluation", "tiny_llada/training"):
+    sys.path.insert(0, str(EXAMPLES / folder))
+
+from measuring import Measurement, environment, measure, read_passes, tokenize, write_file
+from tasks import Sample, is_correct, task_sample
 
 __all__ = ["main"]
 
@@ -201,7 +206,7 @@ def plot(results: Results, path: Path) -> None:
 def main(arguments: list[str] | None = None) -> Results:
     """Runs the benchmark, prints the table and writes it with the numbers behind it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=str(Path(__file__).parent / "tiny_llada"))
+    parser.add_argument("--model", default=str(EXAMPLES / "tiny_llada"))
     parser.add_argument("--prompts", help="a text file, one prompt per line, instead of held-out questions")
     parser.add_argument("--num-prompts", type=int, default=64, help="at the largest batch size up to 16")
     parser.add_argument("--timed-prompts", type=int, default=32, help="at other batch sizes, but a batch at least")
@@ -227,7 +232,7 @@ def main(arguments: list[str] | None = None) -> Results:
     parser.add_argument("--quick", action="store_true", help="8 prompts, 128 new tokens, one repetition")
     parser.add_argument("--output", default="benchmark", help="directory for benchmark.json, .md and .png")
     options = parser.parse_args(arguments)
-    command = "python examples/benchmark.py " + " ".join(sys.argv[1:] if arguments is None else arguments)
+    command = "python examples/benchmarks/benchmark.py " + " ".join(sys.argv[1:] if arguments is None else arguments)
     if options.compile and not options.shape:
         parser.error("--compile wants a --shape")
     if options.compile:

@@ -2,15 +2,20 @@
 """How much of a run is spent inside of the model's forward passes, and what memory it takes."""
 
 import contextlib
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import peak_memory, reset_peak_memory
 from naive_loop import naive_generate
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from hf_learn2pd import LladaConfig, LladaForMaskedDiffusion, Threshold
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
+
+from measuring import peak_memory, reset_peak_memory
 
 __all__ = ["SHAPES", "forward_share", "profile_memory", "profile_shape", "random_llada"]
 

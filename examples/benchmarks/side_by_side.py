@@ -4,7 +4,7 @@
 git clone https://github.com/ims-kdks/Learning-to-Parallel-Decoding
 git clone https://github.com/NVlabs/Fast-dLLM
 python -m venv reference && reference/bin/pip install "transformers==4.57.*" torch einops accelerate
-python examples/side_by_side.py --python reference/bin/python \\
+python examples/benchmarks/side_by_side.py --python reference/bin/python \\
     --learn2pd Learning-to-Parallel-Decoding/llada --fast-dllm Fast-dLLM/llada
 """
 
@@ -12,18 +12,24 @@ import argparse
 import itertools
 import json
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import environment, peak_memory, reset_peak_memory
-from tasks import is_correct, task_sample
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_learn2pd import Threshold
+
+EXAMPLES = Path(__file__).parents[1]
+for folder in ("evaluation", "tiny_llada/training"):
+    sys.path.insert(0, str(EXAMPLES / folder))
+
+from measuring import environment, peak_memory, reset_peak_memory
+from tasks import is_correct, task_sample
 
 __all__ = ["main"]
 
@@ -76,7 +82,7 @@ def _text(ids: list[int], eos: int) -> list[int]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Prints a table of equality, speed and memory."""
-    checkpoint = Path(__file__).parent / "tiny_llada"
+    checkpoint = EXAMPLES / "tiny_llada"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--learn2pd", help="folder with that release's generate.py for LLaDA")
     parser.add_argument("--fast-dllm", help="folder with that release's generate.py for LLaDA")
