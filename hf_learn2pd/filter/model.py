@@ -383,7 +383,8 @@ class UnmaskingFilter(
 
 
 def _check_threshold(threshold: Any) -> None:
-    if not isinstance(threshold, Real) or isinstance(threshold, bool) or not 0.0 <= threshold <= 1.0:
+    number: Any = threshold if isinstance(threshold, Real) and not isinstance(threshold, bool) else -1
+    if not 0.0 <= number <= 1.0:
         raise ValueError(f"`threshold` must be between 0 and 1 (got {threshold!r})")
 
 
