@@ -7,10 +7,12 @@ import quickstart
 import torch
 import train_filter
 from conftest import CHECKPOINT, EXAMPLES, inputs_of
+from finishing import useful_thresholds
 from tasks import is_correct, task_sample
 from transformers import TextStreamer
 
 from hf_learn2pd import LladaForMaskedDiffusion, UnmaskingFilter
+from hf_learn2pd.training.training import ThresholdScore
 from hf_learn2pd.training.trajectories import load_trajectories
 
 
@@ -96,6 +98,13 @@ def test_train_filter_saves_a_filter_that_generate_takes(model, tokenizer, tmp_p
     again = UnmaskingFilter.from_pretrained(tmp_path / "again")
     assert again.calibration == filter.calibration
     assert all(torch.equal(one, other) for one, other in zip(filter.parameters(), again.parameters(), strict=True))
+
+
+def test_calibration_begins_where_a_filter_accepts_half_of_what_it_can():
+    recalls = [(0.999, 0.01), (0.98, 0.23), (0.95, 0.24), (0.5, 0.48)]
+    scores = [ThresholdScore(threshold, 1.0, recall, 1.0) for threshold, recall in recalls]
+    assert useful_thresholds(scores) == [0.95, 0.5]
+    assert useful_thresholds(scores[:1]) == [0.999]
 
 
 def test_lora_saves_an_adapter_that_answers(tokenizer, tmp_path, capsys):

@@ -7,13 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from hf_learn2pd import UnmaskingFilter
-from hf_learn2pd.training.calibration import THRESHOLDS, ThresholdTrial, calibrate_threshold
+from hf_learn2pd.training.calibration import ThresholdTrial, calibrate_threshold
 from hf_learn2pd.training.training import ThresholdScore
 
-__all__ = ["calibrate", "save"]
+__all__ = ["calibrate", "save", "useful_thresholds"]
 
-# Share of the right predictions, on steps held out, that the first threshold of the calibration accepts.
+# The first threshold of the calibration accepts this share, on steps held out, of what the most daring one accepts.
 USEFUL = 0.5
+
+
+def useful_thresholds(scores: list[ThresholdScore]) -> list[float]:
+    """
+    Leaves out the safest thresholds: where a filter accepts hardly anything, calibration would only lose time.
+
+    Args:
+        scores (`list[ThresholdScore]`): Thresholds from safe to daring, on steps held out.
+
+    Returns:
+        `list[float]`: Those to calibrate, in the same order.
+    """
+    most = max(score.recall for score in scores)
+    return [score.threshold for score in scores if score.recall >= USEFUL * most]
 
 
 def calibrate(
@@ -41,15 +55,13 @@ def calibrate(
         `list[ThresholdTrial]`
     """
     rest, checks = zip(*asked, strict=True)
-    # Where the filter accepts hardly anything calibration would only lose time.
-    useful = [score.threshold for score in scores if score.recall >= USEFUL] or THRESHOLDS[-1:]
     return calibrate_threshold(
         model,
         filter,
         rest,
         options.max_loss,
         score=(lambda number, text: checks[number](text)) if options.lost == "answers" else None,
-        thresholds=useful,
+        thresholds=useful_thresholds(scores),
         tokenizer=tokenizer,
         batch_size=options.batch_size,
         texts=Path(options.trajectories) / "texts",
