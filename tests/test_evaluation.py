@@ -193,6 +193,18 @@ def test_best_setting_is_the_fastest_that_surely_loses_little():
         score(runs[1:])
 
 
+def test_where_stock_was_not_run_without_a_cache_that_with_the_same_passes_is_compared_with():
+    half, most = [True, True, False, False], [True, True, True, False]
+    cached = [make_run("stock", "", most, 4, way="local"), make_run("factor", "1", half, 2, way="local")]
+    assert [one.difference.mean for one in score(cached)] == [0, -25]
+    assert "with the same passes: without a cache it was not run." in make_tables(cached, speeds=False)["made local"]
+    exact = [make_run("stock", "", half, 4), *cached]
+    assert [one.difference.mean for one in score(exact)] == [0, 25, 0]
+    assert "with the same passes" not in make_tables(exact, speeds=False)["made local"]
+    with pytest.raises(ValueError, match=r"`runs` must hold stock at the way 'none' or 'dual' \(got \['local'\]\)"):
+        score([*cached, make_run("factor", "1", half, 2, way="dual")])
+
+
 def test_a_run_comes_back_as_it_was(tmp_path):
     one = make_run("local_leap", "0.9/0.75", [True, False], 4)
     write_run(tmp_path, one)

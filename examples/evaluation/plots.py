@@ -18,7 +18,7 @@ def plot(runs: list[Run], stock: float, axis: str, path: Path) -> None:
 
     Args:
         runs (`list[Run]`): Runs at that way.
-        stock (`float`): Accuracy of the stock loop without a cache, in percent.
+        stock (`float`): Accuracy of the stock loop, in percent.
         axis (`str`): `"tpf"` or `"speed"`.
         path (`Path`): The picture to write.
     """

@@ -16,6 +16,7 @@ from measuring import write_file
 from methods import methods_table, verified_lines
 from plots import AXES, plot
 from records import Run, read_runs
+from selection import stock_of
 from tables import footer, make_tables
 
 __all__ = ["fill", "main"]
@@ -46,11 +47,10 @@ def fill(text: str, tables: dict[str, str]) -> str:
 def draw(runs: list[Run], folder: Path, axes: list[str]) -> dict[str, str]:
     """Draws the plots of a folder's runs; returns links to them by table."""
     links: dict[str, str] = {}
-    stock = next(run.accuracy for run in runs if run.method == "stock" and run.way == "none")
     for way in dict.fromkeys(run.way for run in runs):
         for axis in axes:
             path = folder / f"{runs[0].asked['data']}_{way.replace('+', '_')}_{axis}.png"
-            plot([run for run in runs if run.way == way], stock, axis, path)
+            plot([run for run in runs if run.way == way], stock_of(runs, way).accuracy, axis, path)
             name = f"{runs[0].asked['data']} {way}"
             links[name] = links.get(name, "") + f"\n\n![accuracy against {AXES[axis][0]}]({folder.name}/{path.name})"
     return links

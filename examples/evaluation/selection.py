@@ -7,7 +7,7 @@ from bootstrap import Difference, paired_difference
 from decoders import LEARNED
 from records import Run
 
-__all__ = ["MARGIN", "Scored", "area_under_curve", "best_settings", "ratios", "score"]
+__all__ = ["MARGIN", "Scored", "area_under_curve", "best_settings", "ratios", "score", "stock_of"]
 
 # Points of accuracy that a setting may lose to the stock loop, by the lower end of the interval.
 MARGIN = 0.5
@@ -29,9 +29,30 @@ class Scored:
     agreement: float
 
 
+def stock_of(runs: list[Run], way: str) -> Run:
+    """
+    Finds the stock loop that runs at a way of passes are compared with.
+
+    Args:
+        runs (`list[Run]`): All runs of a folder.
+        way (`str`): The way of passes.
+
+    Returns:
+        [`Run`]: The stock loop that has no cache and sees the whole canvas, or, where that was not run, at this way.
+
+    Raises:
+        ValueError: If neither is among them.
+    """
+    stock = {run.way: run for run in runs if run.method == "stock"}
+    found = stock.get("none", stock.get(way))
+    if found is None:
+        raise ValueError(f"`runs` must hold stock at the way 'none' or {way!r} (got {sorted(stock)})")
+    return found
+
+
 def score(runs: list[Run]) -> list[Scored]:
     """
-    Compares runs with the stock loop that has no cache and sees the whole canvas.
+    Compares runs with the stock loop; see [`stock_of`] for which one.
 
     Args:
         runs (`list[Run]`): All runs of a folder.
@@ -42,10 +63,11 @@ def score(runs: list[Run]) -> list[Scored]:
     Raises:
         ValueError: If the stock loop is not among them.
     """
-    stock = [run for run in runs if run.method == "stock" and run.way == "none"]
-    if not stock:
-        raise ValueError(f"`runs` must hold stock at the way 'none' (got {sorted({run.way for run in runs})})")
-    return [Scored(run, paired_difference(run.right, stock[0].right), run.agreement(stock[0])) for run in runs]
+    return [
+        Scored(run, paired_difference(run.right, stock.right), run.agreement(stock))
+        for run in runs
+        for stock in [stock_of(runs, run.way)]
+    ]
 
 
 def best_settings(scored: list[Scored], margin: float = MARGIN) -> dict[str, Scored | None]:

@@ -3,7 +3,7 @@
 
 from decoders import WAYS
 from records import Run
-from selection import Scored, area_under_curve, best_settings, ratios, score
+from selection import Scored, area_under_curve, best_settings, ratios, score, stock_of
 
 __all__ = ["best_table", "curve_table", "footer", "make_tables"]
 
@@ -94,9 +94,11 @@ def footer(runs: list[Run]) -> str:
     """Says what runs were asked, and with what."""
     asked = runs[0].asked
     environments = "; and ".join(dict.fromkeys(run.environment for run in runs))
+    alike = any(stock_of(runs, run.way).way != "none" for run in runs)
+    compared = " Stock is the stock loop with the same passes: without a cache it was not run." if alike else ""
     return (
         f"{asked['num_prompts']} prompts, {asked['max_new_tokens']} new tokens, block length {asked['block_length']}, "
-        f"batch {asked['batch_size']}; {environments}."
+        f"batch {asked['batch_size']}; {environments}.{compared}"
     )
 
 
