@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> dict[str, str]:
     for folder in options.folders:
         runs = read_runs(folder)
         made = make_tables(runs, options.speeds)
-        methods = "\n".join([methods_table(runs), "", *verified_lines(runs), "", footer(runs)])
+        methods = "\n".join([methods_table(runs), "", *verified_lines(runs), "", footer(runs, runs)])
         sections = {**made, "methods": methods}
         text = "\n\n".join(f"## {name}\n\n{table}" for name, table in sections.items()) + "\n"
         write_file(folder / "report.md", text)

@@ -90,11 +90,11 @@ def curve_table(scored: list[Scored], speeds: bool) -> str:
     return "\n".join(lines)
 
 
-def footer(runs: list[Run]) -> str:
-    """Says what runs were asked, and with what."""
-    asked = runs[0].asked
-    environments = "; and ".join(dict.fromkeys(run.environment for run in runs))
-    alike = any(stock_of(runs, run.way).way != "none" for run in runs)
+def footer(shown: list[Run], runs: list[Run]) -> str:
+    """Says what the runs in a table were asked, with what, and which of all runs they are compared with."""
+    asked = shown[0].asked
+    environments = "; and ".join(dict.fromkeys(run.environment for run in shown))
+    alike = any(stock_of(runs, run.way).way != "none" for run in shown)
     compared = " Stock is the stock loop with the same passes: without a cache it was not run." if alike else ""
     return (
         f"{asked['num_prompts']} prompts, {asked['max_new_tokens']} new tokens, block length {asked['block_length']}, "
@@ -123,5 +123,5 @@ def make_tables(runs: list[Run], speeds: bool) -> dict[str, str]:
     for name, (shown, text) in tables.items():
         ways = " ".join(way for way in WAYS if any(run.way == way for run in shown))
         commands = "\n".join(dict.fromkeys(f"{run.command} --ways {ways}" for run in shown))
-        blocks[name] = f"```bash\n{commands}\n```\n\n{text}\n\n{footer(shown)}"
+        blocks[name] = f"```bash\n{commands}\n```\n\n{text}\n\n{footer(shown, runs)}"
     return blocks
