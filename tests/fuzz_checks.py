@@ -88,7 +88,7 @@ def conflicts(case: Case) -> set[str]:
         "reference_ids": isinstance(strategy, Oracle) and rows != len(strategy.reference_ids),
         "no_repeat_ngram_size": whole_words and (verify or edits),
         "delimiters": get("block_schedule") == "adablock" and get("tokenizer") is not None,
-        "unmasking_filter": get("decoding") == "pearl" and get("unmasking_filter") is not None and False,
+        "unmasking_filter": case.family == "bert" and getattr(strategy, "state_size", None) is not None,
     }
     return {name for name, refused in found.items() if refused}
 

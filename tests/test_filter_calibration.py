@@ -27,6 +27,9 @@ class Numbers:
         ids = torch.tensor([[510] * (width - len(row)) + row for row in rows])
         return BatchEncoding({"input_ids": ids, "attention_mask": (ids != 510).long()})
 
+    def get_vocab(self):
+        return {str(number): number for number in range(512)}
+
     def batch_decode(self, texts, skip_special_tokens):
         return [" ".join(map(str, text.tolist())) for text in texts]
 

@@ -55,7 +55,7 @@ _TEXT_END = EndOfTextCriteria.text_end
 def test_the_fuzzer_notices_another_rule_another_count_and_another_end(owner, name, broken, monkeypatch):
     monkeypatch.setattr(owner, name, broken)
     defects = []
-    for number in range(400):
+    for number in range(4000 if owner is Threshold else 400):
         if owner is not Threshold or isinstance(fuzz.case_of(1, number).options.get("decoding"), Threshold):
             defects += fuzz.run(1, range(number, number + 1))[1]
         if defects:
