@@ -177,9 +177,10 @@ def test_a_policy_decides_what_is_unmasked():
     # All that is right at once, then position 2 is filled in.
     assert oracle.masked.long().tolist() == [[1, 1, 1, 1], [0, 0, 1, 0]]
     followed = replay(model, torch.tensor([[1, 2]]), answer, block_length=4, policy=Threshold(0.9))
-    # Position 0; then, with nothing right above 0.9, the most confident: 2; 1 has risen to 1.0; 3 is left.
-    assert followed.masked.long().tolist() == [[1, 1, 1, 1], [0, 1, 1, 1], [0, 1, 0, 1], [0, 0, 0, 1]]
-    assert followed.correct.long().tolist() == [[1, 1, 0, 1]] * 4
+    # Positions 0 and 2, the wrong one with the answer's token; then, with nothing above 0.9, the most confident: 1.
+    assert followed.masked.long().tolist() == [[1, 1, 1, 1], [0, 1, 0, 1], [0, 0, 0, 1]]
+    assert model.canvases[-1][0][2:] == [5, 6, 7, 11]
+    assert followed.correct.long().tolist() == [[1, 1, 0, 1]] * 3
 
 
 class Recorder(LowConfidence):

@@ -105,8 +105,8 @@ def replay(
         stop_at_end_of_text (`bool`, *optional*, defaults to `False`):
             Whether a row is done with the block that holds its first end-of-text token.
         policy ([`UnmaskingStrategy`], *optional*):
-            Unmasks only what it chooses among these, so that the states are those a filter meets when it decodes; where
-            that is nothing, the token of its most confident position is filled in.
+            Unmasks what it chooses instead, so that the states are those a filter meets when it decodes; where it is
+            wrong, the token of the answer is written; where it chooses nothing, that of its most confident position.
         block_cache (`str` or [`PassPolicy`], *optional*): As of `generate`; None computes all in every pass.
         suffix_length (`int`, *optional*): As of `generate`; all masked columns are in sight if None.
         hidden_states (`bool`, *optional*, defaults to `False`): Whether to keep the model's hidden states.
@@ -155,12 +155,12 @@ def replay(
 @dataclass
 class _Replay(PassPolicy):
     """
-    Plans what another policy plans, and offers the known answer where what is predicted equals it.
+    Plans what another policy plans, and offers the known answer where it is predicted, or where a strategy chooses.
 
     Args:
         policy ([`PassPolicy`]): Plans passes.
         answer_ids (`torch.LongTensor` of shape `(rows, answer_length)`): The known answers.
-        follows ([`UnmaskingStrategy`], *optional*): Chooses among what is right; the oracle takes all of it.
+        follows ([`UnmaskingStrategy`], *optional*): Chooses positions; the oracle takes all that is right.
     """
 
     policy: PassPolicy
@@ -184,11 +184,12 @@ class _Replay(PassPolicy):
         correct = (prediction.tokens == expected) & prediction.in_block
         values = {each.name: getattr(prediction, each.name, correct) for each in fields(Trajectories)}
         self.parts.append(Trajectories(**values))
-        right, filled = prediction.masked & correct, prediction.masked
+        chosen, filled = prediction.masked & correct, prediction.masked
         if self.follows is not None:
-            right &= ask(self.follows, prediction)
+            # Wrong ones as well: left masked, each would be met again in step after step, as it never is in decoding.
+            chosen = prediction.masked & ask(self.follows, prediction)
             filled = most_confident(prediction.confidence, prediction.masked, torch.ones_like(prediction.rows))
-        offered = torch.where(right.any(dim=-1, keepdim=True), right, filled)
+        offered = torch.where(chosen.any(dim=-1, keepdim=True), chosen, filled)
         return replace(prediction, tokens=expected, masked=offered)
 
     def measure(self, canvas: Canvas, finished: torch.Tensor) -> torch.Tensor:
